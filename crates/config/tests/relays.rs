@@ -222,15 +222,8 @@ admissions:
 }
 
 #[test]
-fn limits_are_refused_where_nothing_would_be_limited() {
-    for (service, handler, what) in [
-        ("relay", "relay", "a relay"),
-        ("tap", "tap, auth: {username: aes-256-gcm, password: p}", "an Ethernet tunnel"),
-    ] {
-        let listener = match service {
-            "tap" => "{type: tap, metadata: {net: 10.2.0.1/24}}",
-            _ => "{type: tls}",
-        };
+fn a_relay_limits_connections_and_an_end_of_a_tunnel_does_not() {
+    let load = |service: &str, handler: &str, listener: &str| {
         let text = format!(
             "
 services:
@@ -244,8 +237,8 @@ services:
   climiter: few
   rlimiter: rare
   quotas: [monthly]
-  handler: {{type: {handler}, limiter: slow}}
-  listener: {listener}
+  handler: {{type: {handler}}}
+  listener: {{type: {listener}}}
 limiters: [{{name: slow, limits: ['$ 1MB']}}]
 climiters: [{{name: few, limits: ['$ 10']}}]
 rlimiters: [{{name: rare, limits: ['$ 10']}}]
@@ -253,10 +246,27 @@ quotas: [{{name: monthly, limit: 1GB}}]
 "
         );
         let outcome = load_text("a", &text, false, Profile::Compat);
-        assert!(outcome.config.is_none(), "{what}");
-        let refused = format!("is not supported on {what}: nothing would be limited");
-        let count = outcome.findings.iter().filter(|it| it.to_string().contains(&refused)).count();
-        assert_eq!(count, 5, "{what}: {:?}", outcome.findings);
+        let said = outcome.findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert_eq!(outcome.config.is_some(), service == "relay", "{said}");
+        (outcome.config, said)
+    };
+    let (config, _) = load("relay", "relay", "tls");
+    let config = config.unwrap();
+    let ServiceKind::Relay(relay) = &config.services[1].kind else { panic!("no relay") };
+    let rules = &relay.rules;
+    assert_eq!((rules.limits.rows().len(), rules.limits.volumes.len()), (1, 1));
+    assert!(rules.connections.is_some() && rules.requests.is_some());
+    let (_, said) = load(
+        "tap",
+        "tap, auth: {username: aes-256-gcm, password: p}, limiter: slow",
+        "tap, metadata: {net: 10.2.0.1/24}",
+    );
+    for refused in [
+        "`climiter` has no effect on the server of a tunnel: clients send datagrams",
+        "`rlimiter` has no effect on the server of a tunnel",
+        "the handler limits hosts and namespaces, and the server of a tunnel has none",
+    ] {
+        assert!(said.contains(refused), "{said}");
     }
 }
 

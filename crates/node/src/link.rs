@@ -9,6 +9,7 @@ mod inbound;
 mod message;
 mod outbox;
 mod reading;
+mod shaped_queue;
 
 use std::{
     io, mem,
@@ -32,6 +33,7 @@ pub(crate) use self::{
     end::EndReason,
     message::{MessageError, read_message},
     reading::ReadTurns,
+    shaped_queue::ShapedQueue,
 };
 use self::{
     echoes::{LinkEchoes, is_of_echo},
@@ -76,7 +78,7 @@ impl Link {
         Self::carrying(FrameContent::Packets, stream, budget, sent)
     }
 
-    /// The same for frames of this kind. Only packets can be [limited](Self::limit).
+    /// The same for frames of this kind.
     pub(crate) fn carrying(
         content: FrameContent,
         stream: Arc<dyn Stream>,
@@ -246,7 +248,8 @@ impl Link {
             let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
             (mem::take(&mut input.0), Arc::clone(&input.1))
         };
-        let mut inbound = Inbound::new(shapers, &self.budget, received);
+        let content = self.outbox.content();
+        let mut inbound = Inbound::new(shapers, content, &self.budget, received);
         let consumed = inbound.take(buffer.filled(), receiver);
         buffer.consume(consumed);
         let mut reader = LinkReader::default();

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
-use rtun_settings::{Config, Hook, HostSettings, Service, ServiceKind};
+use rtun_settings::{
+    Config, Hook, HostSettings, Service, ServiceKind, TapClientSettings, UdpClientSettings,
+};
 use rtun_state::StateDir;
 use tokio::{
     runtime::Handle,
@@ -33,8 +35,8 @@ use crate::{
     },
     udp_tunnel::{
         RelayError, RelayService, TapClientService, TapServerService, TunnelClientError,
-        TunnelServerError, UdpClientService, UdpServerService, differ_in_admissions_only,
-        differ_in_rules_only, listen_alike,
+        TunnelServerError, UdpClientService, UdpServerService, differ_in_rules_only,
+        differ_in_tap_rules_only, listen_alike,
     },
 };
 
@@ -393,14 +395,14 @@ impl Node {
                 ServiceKind::UdpServer(old),
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
-                server.apply(new);
+                server.apply(new, self.quotas.meters(kind.volumes()));
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
             (RunningService::Relay(relay), ServiceKind::Relay(old), ServiceKind::Relay(new))
                 if listen_alike(old, new) =>
             {
-                relay.apply(new);
+                relay.apply(new, self.quotas.meters(kind.volumes()));
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
@@ -408,10 +410,28 @@ impl Node {
                 RunningService::TapServer(server),
                 ServiceKind::TapServer(old),
                 ServiceKind::TapServer(new),
-            ) if differ_in_admissions_only(old, new) => {
-                server.apply(new);
+            ) if differ_in_tap_rules_only(old, new) => {
+                server.apply(new, self.quotas.meters(kind.volumes()));
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
+            }
+            (
+                RunningService::UdpClient(client),
+                ServiceKind::UdpClient(old),
+                ServiceKind::UdpClient(new),
+            ) if UdpClientSettings { limits: new.limits.clone(), ..old.clone() } == *new => {
+                client.limit(&new.limits, self.quotas.meters(kind.volumes()));
+                running.config = config.clone();
+                info!(service = name, "limits replaced");
+            }
+            (
+                RunningService::TapClient(client),
+                ServiceKind::TapClient(old),
+                ServiceKind::TapClient(new),
+            ) if TapClientSettings { limits: new.limits.clone(), ..old.clone() } == *new => {
+                client.limit(&new.limits, self.quotas.meters(kind.volumes()));
+                running.config = config.clone();
+                info!(service = name, "limits replaced");
             }
             _ => self.replace(config, feeds).await?,
         }
@@ -491,26 +511,29 @@ impl Node {
             }
             ServiceKind::UdpServer(config) => {
                 let slot = workers.take_slot();
-                let server = UdpServerService::start(name, config, hooks, machine, slot);
+                let server = UdpServerService::start(name, config, hooks, meters, machine, slot);
                 Ok(RunningService::UdpServer(server.await?))
             }
             ServiceKind::UdpClient(config) => {
                 let slot = workers.take_slot();
-                let client = UdpClientService::start(name, config, hooks, feeds, machine, slot);
+                let client =
+                    UdpClientService::start(name, config, hooks, meters, feeds, machine, slot);
                 Ok(RunningService::UdpClient(client.await?))
             }
             ServiceKind::Relay(config) => {
-                let relay = RelayService::start(name, config, hooks, workers, machine, recorders);
+                let relay =
+                    RelayService::start(name, config, hooks, meters, workers, machine, recorders);
                 Ok(RunningService::Relay(relay.await?))
             }
             ServiceKind::TapServer(config) => {
                 let slot = workers.take_slot();
-                let server = TapServerService::start(name, config, hooks, machine, slot);
+                let server = TapServerService::start(name, config, hooks, meters, machine, slot);
                 Ok(RunningService::TapServer(server.await?))
             }
             ServiceKind::TapClient(config) => {
                 let slot = workers.take_slot();
-                let client = TapClientService::start(name, config, hooks, feeds, machine, slot);
+                let client =
+                    TapClientService::start(name, config, hooks, meters, feeds, machine, slot);
                 Ok(RunningService::TapClient(client.await?))
             }
         }

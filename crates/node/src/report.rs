@@ -390,6 +390,14 @@ pub struct Queued {
     pub bytes: u64,
 }
 
+impl std::ops::Add for Queued {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { packets: self.packets + more.packets, bytes: self.bytes + more.bytes }
+    }
+}
+
 /// A host service: its device and its connection to a hub.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DeviceReport {

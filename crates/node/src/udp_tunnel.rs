@@ -16,6 +16,8 @@ mod counters;
 mod delivery;
 mod ethernet;
 mod gather;
+mod limits;
+mod limits_of_client;
 mod reader;
 mod relay;
 mod relayed;
@@ -27,7 +29,7 @@ pub(crate) use self::{
     client::{UdpClientService, UdpClientState},
     ethernet::{
         TapClientService, TapClientState, TapServerService, TapServerState,
-        differ_in_admissions_only,
+        differ_in_rules_only as differ_in_tap_rules_only,
     },
     relay::{RelayService, RelayServiceView, listen_alike},
     server::{UdpServerService, UdpServerState, differ_in_rules_only},

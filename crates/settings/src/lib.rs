@@ -100,11 +100,11 @@ impl ServiceKind {
         match self {
             Self::Hub(hub) => &hub.rules.volumes,
             Self::Host(host) => &host.limits.volumes,
-            Self::UdpServer(_)
-            | Self::UdpClient(_)
-            | Self::TapServer(_)
-            | Self::TapClient(_)
-            | Self::Relay(_) => &[],
+            Self::UdpServer(server) => &server.rules.limits.volumes,
+            Self::UdpClient(client) => &client.limits.volumes,
+            Self::TapServer(server) => &server.limits.volumes,
+            Self::TapClient(client) => &client.limits.volumes,
+            Self::Relay(relay) => &relay.rules.limits.volumes,
         }
     }
 }

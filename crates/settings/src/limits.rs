@@ -40,6 +40,23 @@ impl HubLimits {
     }
 }
 
+/// What an end of a UDP or Ethernet tunnel limits, or a relay.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TunnelLimitSettings {
+    /// `limiter`: in all, and at a server or relay for each client and each address. Its rows are in the configuration.
+    pub traffic: Option<LimiterSettings>,
+    /// `quotas`.
+    pub volumes: Vec<VolumeQuota>,
+}
+
+impl TunnelLimitSettings {
+    /// The limits of traffic.
+    pub fn rows(&self) -> Vec<LimitRow<TrafficLimit>> {
+        let Some(LimiterSettings { limits, scope, .. }) = &self.traffic else { return Vec::new() };
+        limits.inline().filter(|row| scope.has(&row.scope)).cloned().collect()
+    }
+}
+
 /// A limiter of traffic, as a service uses it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LimiterSettings {

@@ -10,8 +10,8 @@ use rtun_core::{
 use rtun_proto::{datagram_cipher::DatagramCipher, ethernet::MacAddress};
 
 use super::{
-    AdmissionSettings, DeviceSettings, HubNode, ListenerSettings, LocatedRow, LookedUpName, Named,
-    NetworkNamespace, Provider, ProxyHop, SocketOptions,
+    AdmissionSettings, DeviceSettings, HubNode, LimitRow, ListenerSettings, LocatedRow,
+    LookedUpName, Named, NetworkNamespace, Provider, ProxyHop, SocketOptions, TunnelLimitSettings,
 };
 
 /// Handler and listener `tun` without a target: clients register at it, and packets pass between them and its device.
@@ -44,6 +44,8 @@ pub struct UdpServerRules {
     pub admissions: Vec<AdmissionSettings>,
     /// Whether everything goes to one client (`p2p`).
     pub point_to_point: bool,
+    /// How much may pass.
+    pub limits: TunnelLimitSettings,
 }
 
 impl UdpServerRules {
@@ -108,6 +110,8 @@ pub struct UdpClientSettings {
     pub sockets: SocketOptions,
     /// What leads to the servers, if they are not reached directly (`chain`).
     pub relay: Option<RelayChain>,
+    /// How much may pass the device. May change while it runs.
+    pub limits: TunnelLimitSettings,
 }
 
 /// How a client reaches a relay.
@@ -167,6 +171,12 @@ pub struct RelayRules {
     pub admissions: Vec<AdmissionSettings>,
     /// Whether clients of Ethernet tunnels are served (`bind`).
     pub takes_ethernet: bool,
+    /// How much may pass.
+    pub limits: TunnelLimitSettings,
+    /// `climiter`: connections at once; 0: no limit.
+    pub connections: Option<Named<LimitRow<u32>>>,
+    /// `rlimiter`: requests a second; 0 and less: no limit.
+    pub requests: Option<Named<LimitRow<f64>>>,
 }
 
 /// Handler and listener `tap` without a target: Ethernet frames pass between clients and its device.
@@ -182,6 +192,8 @@ pub struct TapServerSettings {
     pub tap: TapSettings,
     /// From where datagrams are taken: each has to admit the outer address. May change while clients are there.
     pub admissions: Vec<AdmissionSettings>,
+    /// How much may pass. May change while clients are there.
+    pub limits: TunnelLimitSettings,
 }
 
 /// Handler and listener `tap` with a target: a device whose frames go to a server.
@@ -196,6 +208,8 @@ pub struct TapClientSettings {
     pub sockets: SocketOptions,
     /// What leads to the servers, if they are not reached directly (`chain`).
     pub relay: Option<RelayChain>,
+    /// How much may pass the device. May change while it runs.
+    pub limits: TunnelLimitSettings,
 }
 
 /// What both ends of an Ethernet tunnel have.

@@ -1,10 +1,10 @@
 //! Limits and quotas as facts about a service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rtun_node::{
     HostReport, LimitReport, QuotaReport,
-    units::{bytes, number, short},
+    units::{bytes, short},
 };
 
 /// Hosts named of each limit.
@@ -15,19 +15,24 @@ const SHOWN: usize = 16;
 
 /// `in 1.0 MiB/s, out 2.0 MiB/s for each connection (limiter): host-1, host-2`, for each different limit.
 pub(super) fn of_hosts(hosts: &[HostReport]) -> Vec<String> {
+    of_peers(hosts.iter().map(|host| (host.host.as_str().to_owned(), &host.limits[..])))
+}
+
+/// The same of any peers, by their names.
+pub(super) fn of_peers<'a>(
+    peers: impl Iterator<Item = (String, &'a [LimitReport])>,
+) -> Vec<String> {
     /// Limiter, scope and both rates.
     type Limit<'a> = (&'a str, &'a str, Option<u64>, Option<u64>);
-    let mut hosts_of: BTreeMap<Limit<'_>, Vec<&str>> = BTreeMap::new();
-    for host in hosts {
-        for LimitReport { limiter, scope, input, output } in &host.limits {
-            let names = hosts_of.entry((limiter, scope, *input, *output)).or_default();
-            if !names.contains(&host.host.as_str()) {
-                names.push(host.host.as_str());
-            }
+    let mut peers_of: BTreeMap<Limit<'_>, BTreeSet<String>> = BTreeMap::new();
+    for (name, limits) in peers {
+        for LimitReport { limiter, scope, input, output } in limits {
+            let names = peers_of.entry((limiter, scope, *input, *output)).or_default();
+            names.insert(name.clone());
         }
     }
-    let all = hosts_of.len();
-    let mut lines: Vec<_> = hosts_of
+    let all = peers_of.len();
+    let mut lines: Vec<_> = peers_of
         .into_iter()
         .take(SHOWN)
         .map(|((limiter, scope, input, output), names)| {
@@ -77,11 +82,11 @@ fn whose(scope: &str) -> &'static str {
     }
 }
 
-fn listed(names: &[&str]) -> String {
+fn listed(names: &BTreeSet<String>) -> String {
     let shown: Vec<_> = names.iter().take(NAMED).map(|name| short(name)).collect();
     match names.len().checked_sub(NAMED) {
         None | Some(0) => shown.join(", "),
-        Some(more) => format!("{} and {} more", shown.join(", "), number(more, "host")),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
     }
 }
 

@@ -9,6 +9,7 @@ mod common;
 
 mod hostile;
 mod interop;
+mod limits;
 mod network;
 mod relayed;
 mod restarts;

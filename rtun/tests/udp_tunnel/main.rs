@@ -12,6 +12,7 @@ mod convert;
 mod explain;
 mod hostile;
 mod interop;
+mod limits;
 mod network;
 mod relayed;
 mod reload;

@@ -9,7 +9,7 @@ use rtun_core::{
 };
 use rtun_settings::{
     HubLimits, LimitRow, LimitScope, LimiterScope, LimiterSettings, LocatedRow, Named, Provider,
-    TrafficLimit,
+    TrafficLimit, TunnelLimitSettings,
 };
 
 use super::{
@@ -20,6 +20,7 @@ use super::{
     providers::named,
     sources::{self, TableKind},
     tables::host_name,
+    volumes,
 };
 use crate::{
     location::quote,
@@ -195,26 +196,98 @@ pub(super) fn of_host(
     })
 }
 
-/// Refuses what would limit a service that has no limits: `what` is one.
-pub(super) fn refuse_on(what: &str, service: &Cursor<'_>) {
-    let refuse = |key: At<'_>, name: &str| {
-        let message = format!("`{name}` is not supported on {what}: nothing would be limited");
-        key.error(message).help("remove it; hubs and hosts have limits");
+/// What has clients, or is one, and limits what passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LimitedTunnel {
+    /// Of a UDP or Ethernet tunnel.
+    Server,
+    /// Of a UDP or Ethernet tunnel.
+    Client,
+    Relay,
+}
+
+/// What the end of a tunnel, or the relay, at `service` limits. Connections and requests are those of a relay.
+pub(super) fn of_tunnel(
+    end: LimitedTunnel,
+    service: &Cursor<'_>,
+    context: &Context<'_>,
+) -> TunnelLimitSettings {
+    let (what, why) = match end {
+        LimitedTunnel::Server => {
+            ("the server of a tunnel", "clients send datagrams and do not connect")
+        }
+        LimitedTunnel::Client => ("the client of a tunnel", "nobody connects to it"),
+        LimitedTunnel::Relay => ("a relay", ""),
     };
-    for field in [&service::LIMITER, &service::CLIMITER, &service::RLIMITER] {
-        if let Some(found) = service.filled(field) {
-            refuse(found.key(), field.name());
+    for field in [&service::CLIMITER, &service::RLIMITER] {
+        let Some(at) = service.filled(field).filter(|_| end != LimitedTunnel::Relay) else {
+            continue;
+        };
+        let message = format!("`{}` has no effect on {what}: {why}", field.name());
+        at.key().error(message).help("remove it, or name a `limiter`");
+    }
+    if let Some(handler) = service.get(&service::HANDLER) {
+        let misplaced = handler.filled(&handler::LIMITER).map(|at| at.key());
+        let misplaced = misplaced.or_else(|| handler.filled(&handler::LIMITS).map(|at| at.key()));
+        if let Some(at) = misplaced {
+            at.error(format!("the handler limits hosts and namespaces, and {what} has none"))
+                .help("name the `limiter` in the service itself: it limits clients");
         }
     }
-    if let Some(found) = service.filled(&service::QUOTAS) {
-        refuse(found.key(), service::QUOTAS.name());
+    let traffic = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context);
+    let traffic = traffic.map(|(limits, at)| {
+        stands_here(&limits.limits, "limiter", &at);
+        useless(&limits.limits, &at, |scope| match (scope, end) {
+            (LimitScope::Service, _) => None,
+            (LimitScope::Host(..) | LimitScope::Namespace(_), _) => {
+                Some("there are no hosts and namespaces: write `$`, `$$` or an address")
+            }
+            (_, LimitedTunnel::Client) => {
+                Some("a client has one device: write `$` for all that passes it")
+            }
+            _ => None,
+        });
+        LimiterSettings { scope: scope(service), ..limits }
+    });
+    if end == LimitedTunnel::Client
+        && traffic.as_ref().is_some_and(|limits| limits.scope == LimiterScope::Connection)
+    {
+        service
+            .place_of(&service_metadata::SCOPE)
+            .error("`conn` leaves nothing that a client limits")
+            .help("remove `limiter.scope`");
     }
-    let Some(handler) = service.get(&service::HANDLER) else { return };
-    if let Some(found) = handler.filled(&handler::LIMITER) {
-        refuse(found.key(), handler::LIMITER.name());
-    }
-    if let Some(found) = handler.filled(&handler::LIMITS) {
-        refuse(found.key(), handler::LIMITS.name());
+    TunnelLimitSettings { traffic, volumes: volumes::of_service(service, context) }
+}
+
+/// The limits of a relay's connections at once.
+pub(super) fn of_connections(
+    service: &Cursor<'_>,
+    context: &Context<'_>,
+) -> Option<Named<LimitRow<u32>>> {
+    let (names, limiters) = (&context.names.climiters, &context.limiters.connections);
+    let limiter = counting(service, &service::CLIMITER, names, limiters)?;
+    stands_here(&limiter, "climiter", &service.place_of(&service::CLIMITER));
+    Some(limiter)
+}
+
+/// The limits of a relay's requests a second.
+pub(super) fn of_requests(
+    service: &Cursor<'_>,
+    context: &Context<'_>,
+) -> Option<Named<LimitRow<f64>>> {
+    let (names, limiters) = (&context.names.rlimiters, &context.limiters.requests);
+    let limiter = counting(service, &service::RLIMITER, names, limiters)?;
+    stands_here(&limiter, "rlimiter", &service.place_of(&service::RLIMITER));
+    Some(limiter)
+}
+
+/// Refuses rows outside of the configuration, which tunnels and relays do not follow.
+fn stands_here<T>(limiter: &Named<T>, kind: &str, at: &At<'_>) {
+    if !limiter.is_all_inline() {
+        let name = quote(&limiter.name);
+        at.error(format!("the {kind} {name} has rows outside of the configuration"))
+            .help("for a tunnel or a relay write its `limits` into the configuration");
     }
 }
 

@@ -4,7 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rtun_core::udp_tunnel::{FrameContent, RelayServer, RelayTargets};
 
-use super::{Context, access, admissions, limiters, listener};
+use super::{
+    Context, access, admissions,
+    limiters::{self, LimitedTunnel},
+    listener,
+};
 use crate::{
     address,
     location::quote,
@@ -40,7 +44,6 @@ pub(super) fn read<'a>(
     if let Some(retries) = handler.filled(&handler::RETRIES) {
         retries.key().info("`retries` has no effect on a relay");
     }
-    limiters::refuse_on("a relay", at);
     let listeners = listener::read(at, context);
     for (listener, at) in &listeners {
         if listener.stack.tls().is_some_and(|tls| tls.bind_names) {
@@ -55,6 +58,7 @@ pub(super) fn read<'a>(
     let mut read = listeners.iter().map(|(listener, _)| listener.clone());
     let (first, more_listeners) = (read.next(), read.collect());
     let view = RelayView { has_users: authers.is_some(), listeners };
+    let limits = limiters::of_tunnel(LimitedTunnel::Relay, at, context);
     let relay = RelaySettings {
         listener: first?,
         more_listeners,
@@ -63,6 +67,9 @@ pub(super) fn read<'a>(
             authers,
             admissions,
             takes_ethernet: handler.or_default(&relay_handler::BIND),
+            limits,
+            connections: limiters::of_connections(at, context),
+            requests: limiters::of_requests(at, context),
         },
         handshake_timeout: handler.or_default(&relay_handler::READ_TIMEOUT),
     };

@@ -4,7 +4,7 @@ mod client;
 mod server;
 mod tap;
 
-use super::{Context, device, limiters, sockets};
+use super::{Context, device, sockets};
 use crate::{
     address,
     schema::{
@@ -99,7 +99,6 @@ fn tunnel_device(
     at: &Cursor<'_>,
     listener: &Cursor<'_>,
 ) -> (DeviceSettings, Vec<LocatedRow<DeviceRoute>>) {
-    limiters::refuse_on("a UDP tunnel", at);
     let (device, routes) = device::read_with_routes(listener, sockets::netns_of(at));
     let why = "a datagram is one packet";
     without_effect(listener, &tun_listener::GSO_FRAMES, why);

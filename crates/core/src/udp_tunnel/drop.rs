@@ -45,11 +45,15 @@ pub enum DatagramDrop {
     Device,
     /// A client has no server to send to.
     NotConnected,
+    /// A limit lets less through than is sent.
+    RateLimited,
+    /// A quota is used up.
+    QuotaExceeded,
 }
 
 impl DatagramDrop {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::TooBig,
         Self::Unregistered,
@@ -67,6 +71,8 @@ impl DatagramDrop {
         Self::Send,
         Self::Device,
         Self::NotConnected,
+        Self::RateLimited,
+        Self::QuotaExceeded,
     ];
 
     /// How many reasons there are.
@@ -97,6 +103,8 @@ impl DatagramDrop {
             Self::Send => "send",
             Self::Device => "device",
             Self::NotConnected => "not_connected",
+            Self::RateLimited => "rate_limited",
+            Self::QuotaExceeded => "quota_exceeded",
         }
     }
 
@@ -145,6 +153,12 @@ impl DatagramDrop {
             Self::Device => "The device did not take it. Look at: the machine.",
             Self::NotConnected => {
                 "A client has no server to send to. Look at: the server, the network."
+            }
+            Self::RateLimited => {
+                "A limit of the configuration lets less through than is sent. Look at: the service's `limiter`."
+            }
+            Self::QuotaExceeded => {
+                "A quota of the service is used up. Look at: `quotas`, `rtun status`."
             }
         }
     }

@@ -38,7 +38,7 @@ impl QuotaGroup {
         self.meters.load_full()
     }
 
-    pub(super) fn each(&self, count: impl Fn(&QuotaMeter)) {
+    pub(crate) fn each(&self, count: impl Fn(&QuotaMeter)) {
         if self.any.load(Ordering::Acquire) {
             self.meters.load().iter().for_each(|(_, meter)| count(meter));
         }

@@ -160,6 +160,11 @@ impl Outbox {
         self.state().shapers = shapers;
     }
 
+    /// What its frames are.
+    pub(crate) fn content(&self) -> FrameContent {
+        self.state().queue.content()
+    }
+
     /// The stream, until [`Outbox::close`].
     pub(crate) fn stream(&self) -> Option<Arc<dyn Stream>> {
         self.state().stream()

@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::{ASKED, DatagramTraffic, DeviceHealth, FailureReport, Queued, RelayedReport};
+use super::{
+    ASKED, DatagramTraffic, DeviceHealth, FailureReport, LimitReport, Queued, QuotaReport,
+    RelayedReport,
+};
 use crate::json;
 
 /// The server of an Ethernet tunnel. Packets are frames here, and bytes those of frames; of what is sent, those of datagrams.
@@ -29,6 +32,12 @@ pub struct TapServerReport {
     pub sent: DatagramTraffic,
     /// In is what clients sent, out is what the device and other clients were handed.
     pub received: DatagramTraffic,
+    /// Datagrams that wait for limits.
+    #[serde(default)]
+    pub queued: Queued,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 /// A client as its server knows it.
@@ -52,6 +61,9 @@ pub struct TapPeerReport {
     pub packets_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
+    /// The limits that its traffic has to keep to.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
 }
 
 /// The client of an Ethernet tunnel.
@@ -84,12 +96,18 @@ pub struct TapClientReport {
     pub failed: u64,
     /// Why the last one was.
     pub last_error: Option<FailureReport>,
-    /// Frames queued for a relay.
+    /// Frames queued for a relay, and those that wait for limits.
     pub queued: Queued,
     /// In is what the device gave, out is what was sent.
     pub sent: DatagramTraffic,
     /// In is what the server sent, out is what the device took.
     pub received: DatagramTraffic,
+    /// The limits in force.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 impl TapServerReport {

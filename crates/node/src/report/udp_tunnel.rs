@@ -11,7 +11,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::{ASKED, DeviceHealth, FailureReport, ListenerReport, Queued, Transport};
+use super::{
+    ASKED, DeviceHealth, FailureReport, LimitReport, ListenerReport, Queued, QuotaReport, Transport,
+};
 use crate::{counters::Happened, json};
 
 /// What passed in one direction and what did not. Bytes are those of IP packets.
@@ -48,6 +50,12 @@ pub struct TunnelServerReport {
     pub received: DatagramTraffic,
     /// The registers refused last, one of each reason.
     pub refused: Vec<TunnelRefusal>,
+    /// Packets that wait for limits.
+    #[serde(default)]
+    pub queued: Queued,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 /// A client as its server knows it.
@@ -76,6 +84,9 @@ pub struct RegisteredReport {
     pub bytes_out: u64,
     /// Packets of it and for it that went nowhere, by reason.
     pub drops: BTreeMap<String, u64>,
+    /// The limits that its traffic has to keep to.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
 }
 
 /// A register that was not answered.
@@ -115,6 +126,12 @@ pub struct RelayReport {
     pub ended: BTreeMap<String, Happened>,
     /// Connections that wait to be admitted.
     pub unadmitted: usize,
+    /// Connections that count now.
+    #[serde(default)]
+    pub connections: u32,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 /// A client of a relay.
@@ -137,6 +154,9 @@ pub struct RelayedClientReport {
     pub sent: DatagramTraffic,
     /// In is what the client sent, out is what the server was sent.
     pub received: DatagramTraffic,
+    /// The limits that its traffic has to keep to.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
 }
 
 /// A relay that a client goes through.
@@ -180,12 +200,18 @@ pub struct TunnelClientReport {
     pub failed: u64,
     /// Why the last one was.
     pub last_error: Option<FailureReport>,
-    /// Packets queued for a relay.
+    /// Packets queued for a relay, and those that wait for limits.
     pub queued: Queued,
     /// In is what the device gave, out is what was sent.
     pub sent: DatagramTraffic,
     /// In is what the server sent, out is what the device took.
     pub received: DatagramTraffic,
+    /// The limits in force.
+    #[serde(default)]
+    pub limits: Vec<LimitReport>,
+    /// How much may pass in all.
+    #[serde(default)]
+    pub quotas: Vec<QuotaReport>,
 }
 
 impl TunnelServerReport {

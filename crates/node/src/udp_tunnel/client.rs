@@ -9,8 +9,8 @@ mod uplink;
 
 use std::{io, net::IpAddr, sync::Arc};
 
-use rtun_proto::udp_tunnel::encode_register;
-use rtun_settings::UdpClientSettings;
+use rtun_proto::{frame_content::FrameContent, udp_tunnel::encode_register};
+use rtun_settings::{TunnelLimitSettings, UdpClientSettings};
 use rtun_system::tun::{PacketDevice, Tun};
 use tokio_util::sync::CancellationToken;
 
@@ -18,10 +18,12 @@ use self::registration::ClientRegistration;
 use super::{
     conversation::DialledServer,
     counters::{DatagramCounters, with_relayed},
+    limits::{SERVER, TunnelLimits},
     service::{ServersPath, TunnelClientError, TunnelDevice, TunnelService, path_to_servers},
     session::ServerSession,
 };
 use crate::{
+    counters::NamedMeter,
     device::{DeviceHistory, DeviceUser},
     feeds::Feeds,
     hooks::Hooks,
@@ -41,6 +43,7 @@ pub(crate) struct UdpClientState {
     sent: DatagramCounters,
     received: DatagramCounters,
     dialled: DialledServer,
+    limits: TunnelLimits,
 }
 
 impl UdpClientService {
@@ -49,6 +52,7 @@ impl UdpClientService {
         service: &str,
         config: &UdpClientSettings,
         hooks: Hooks<'_>,
+        meters: Vec<NamedMeter>,
         feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
@@ -63,14 +67,16 @@ impl UdpClientService {
         let remotes = config.servers.iter();
         let device = TunnelDevice::make(hooks, &config.device, None, peers, remotes, &slot).await?;
         let port = Arc::clone(&device.port);
+        let limits = TunnelLimits::new(FrameContent::Packets, &config.limits, meters);
         let state = Arc::new(UdpClientState {
             addresses,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
             history: DeviceHistory::default(),
-            sent: DatagramCounters::default(),
-            received: DatagramCounters::default(),
+            sent: DatagramCounters::with_quotas_in(&limits.quotas),
+            received: DatagramCounters::with_quotas_out(&limits.quotas),
             dialled: DialledServer::default(),
+            limits,
         });
         let session = Arc::new(ServerSession {
             service: service.to_owned(),
@@ -88,10 +94,20 @@ impl UdpClientService {
         });
         let register = move |ended: CancellationToken| {
             let session = Arc::clone(&session);
-            async move { session.run_until(&ended).await }
+            async move {
+                tokio::select! {
+                    () = session.run_until(&ended) => {}
+                    () = session.conversation.release() => {}
+                }
+            }
         };
         let ends = (Arc::clone(&state), state);
         Ok(Self::run(device, ends, machine, slot, "registering at a server", register))
+    }
+
+    /// Goes by other limits from now on.
+    pub(crate) fn limit(&self, limits: &TunnelLimitSettings, meters: Vec<NamedMeter>) {
+        self.state.limits.apply(limits, meters);
     }
 
     /// Writes to the log how it goes.
@@ -111,7 +127,7 @@ impl UdpClientState {
             server: story.server.clone(),
             remote: story.remote,
             relay: self.dialled.relayed.relay.load().as_deref().cloned(),
-            queued: self.dialled.queued(),
+            queued: self.dialled.queued() + self.limits.queued(),
             local: story.local,
             seen_as: story.seen_as,
             heard: story.heard.map(|at| at.elapsed()),
@@ -121,6 +137,8 @@ impl UdpClientState {
             last_error: story.failure(),
             sent: with_relayed(self.sent.read(), &self.dialled.relayed.sent.read()),
             received: self.received.read(),
+            limits: self.limits.of_peer(SERVER.ip()),
+            quotas: self.limits.quota_reports(),
         })
     }
 }

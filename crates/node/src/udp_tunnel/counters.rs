@@ -2,12 +2,18 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rtun_core::udp_tunnel::DatagramDrop;
 
-use crate::{counters::Traffic, report::DatagramTraffic};
+use crate::{
+    counters::{QuotaGroup, Traffic},
+    report::DatagramTraffic,
+};
 
 /// Counters of one direction that any thread may add to.
 #[derive(Debug, Default)]
@@ -17,17 +23,37 @@ pub(super) struct DatagramCounters {
     packets_out: AtomicU64,
     bytes_out: AtomicU64,
     drops: [AtomicU64; DatagramDrop::COUNT],
+    /// What arrives counts against these.
+    quotas_in: Option<Arc<QuotaGroup>>,
+    /// What is handed on counts against these.
+    quotas_out: Option<Arc<QuotaGroup>>,
 }
 
 impl DatagramCounters {
+    /// What arrives counts against the quotas.
+    pub(super) fn with_quotas_in(quotas: &Arc<QuotaGroup>) -> Self {
+        Self { quotas_in: Some(Arc::clone(quotas)), ..Self::default() }
+    }
+
+    /// What is handed on counts against the quotas.
+    pub(super) fn with_quotas_out(quotas: &Arc<QuotaGroup>) -> Self {
+        Self { quotas_out: Some(Arc::clone(quotas)), ..Self::default() }
+    }
+
     pub(super) fn count_in(&self, packets: u64, bytes: u64) {
         self.packets_in.fetch_add(packets, Ordering::Relaxed);
         self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(quotas) = &self.quotas_in {
+            quotas.each(|meter| meter.count_in(bytes));
+        }
     }
 
     pub(super) fn count_out(&self, packets: u64, bytes: u64) {
         self.packets_out.fetch_add(packets, Ordering::Relaxed);
         self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(quotas) = &self.quotas_out {
+            quotas.each(|meter| meter.count_out(bytes));
+        }
     }
 
     pub(super) fn count_drops(&self, reason: DatagramDrop, packets: u64) {

@@ -12,5 +12,5 @@ mod server;
 
 pub(crate) use self::{
     client::{TapClientService, TapClientState},
-    server::{TapServerService, TapServerState, differ_in_admissions_only},
+    server::{TapServerService, TapServerState, differ_in_rules_only},
 };

@@ -226,6 +226,13 @@ impl SendBatch {
         self.filled += packet.write_frames_to(&mut self.buffer[self.filled..]);
     }
 
+    /// The same without keeping them: they are there until something else is added.
+    pub(super) fn cut(&mut self, packet: &GsoPacket<'_>) -> &[u8] {
+        let space = &mut self.buffer[self.filled..];
+        let len = packet.write_frames_to(space);
+        &space[..len]
+    }
+
     /// Where the next datagram stands once it is [kept](Self::keep): as much room as there is after a full batch, or more.
     pub(super) fn space(&mut self) -> &mut [u8] {
         &mut self.buffer[self.filled..]

@@ -3,6 +3,7 @@
 //! Each client has a UDP socket of its own, connected to the server, so that the server tells clients apart.
 
 mod client;
+mod limiters;
 mod rules;
 mod streams;
 
@@ -15,12 +16,15 @@ use rtun_settings::{Hook, RelaySettings};
 use tokio::runtime::Handle;
 use tracing::info;
 
-use self::{client::RelayClients, rules::CompiledRelay, streams::RelayStreams};
+use self::{
+    client::RelayClients, limiters::RelayLimiters, rules::CompiledRelay, streams::RelayStreams,
+};
 use crate::{
+    counters::NamedMeter,
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
     recorders::ServiceRecorders,
-    report::RelayReport,
+    report::{RelayReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
 
@@ -57,6 +61,7 @@ impl RelayService {
         service: &str,
         config: &RelaySettings,
         hooks: Hooks<'_>,
+        meters: Vec<NamedMeter>,
         workers: &Arc<Workers>,
         machine: &Machine,
         recorders: ServiceRecorders,
@@ -68,6 +73,7 @@ impl RelayService {
             rules: ArcSwap::from_pointee(CompiledRelay::new(&config.rules)),
             netns: config.listener.sockets.netns.clone(),
             clients: Arc::new(RelayClients::default()),
+            limiters: RelayLimiters::new(&config.rules, meters),
         };
         let timeout = config.handshake_timeout;
         let connections = Connections::new(service, streams, timeout, machine, recorders);
@@ -92,9 +98,10 @@ impl RelayService {
     }
 
     /// Replaces everything but the listeners. Clients that the new rules do not admit are disconnected.
-    pub(crate) fn apply(&self, config: &RelaySettings) {
+    pub(crate) fn apply(&self, config: &RelaySettings, meters: Vec<NamedMeter>) {
         self.connections.limit_handshakes(config.handshake_timeout);
-        let RelayStreams { rules, clients, .. } = &self.connections.served;
+        let RelayStreams { rules, clients, limiters, .. } = &self.connections.served;
+        limiters.apply(&config.rules, meters);
         let compiled = Arc::new(CompiledRelay::new(&config.rules));
         rules.store(Arc::clone(&compiled));
         clients.keep_only(|client| compiled.still_admits(client));
@@ -167,6 +174,8 @@ impl RelayServiceView {
             refused: admissions.refused(),
             ended: clients.ended,
             unadmitted: waiting_room.len(),
+            connections: served.limiters.connections.connections(),
+            quotas: quota_reports(&served.limiters.quotas),
         }
     }
 }

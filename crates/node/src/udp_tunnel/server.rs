@@ -6,16 +6,19 @@
 mod decisions;
 mod downlink;
 mod explain;
+mod limited;
 mod refusals;
 mod uplink;
 
 use std::{
     io,
     net::{IpAddr, SocketAddr},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
 
+use rtun_proto::frame_content::FrameContent;
 use rtun_settings::{UdpServerRules, UdpServerSettings};
 use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::udp::DatagramSocket;
@@ -25,9 +28,12 @@ use tracing::info;
 use self::decisions::ServerDecisions;
 use super::{
     counters::{DatagramCounters, by_word},
+    gather::{DatagramDestination, OutgoingRuns},
+    limits::{LimitedPath, TunnelLimits, number_of},
     service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService},
 };
 use crate::{
+    counters::NamedMeter,
     device::{DeviceHistory, DevicePort, DeviceUser},
     hooks::Hooks,
     report::{RegisteredReport, TunnelServerReport},
@@ -47,6 +53,7 @@ pub(crate) struct UdpServerState {
     history: DeviceHistory,
     sent: DatagramCounters,
     received: DatagramCounters,
+    limits: TunnelLimits,
 }
 
 /// What both packet paths need.
@@ -62,6 +69,7 @@ impl UdpServerService {
         service: &str,
         config: &UdpServerSettings,
         hooks: Hooks<'_>,
+        meters: Vec<NamedMeter>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelServerError> {
@@ -71,6 +79,7 @@ impl UdpServerService {
         let device =
             TunnelDevice::make(hooks, &config.device, None, peers, addresses, &slot).await?;
         let port = Arc::clone(&device.port);
+        let limits = TunnelLimits::new(FrameContent::Packets, &config.rules.limits, meters);
         let state = Arc::new(UdpServerState {
             service: service.to_owned(),
             listen,
@@ -78,15 +87,20 @@ impl UdpServerService {
             mtu: config.device.mtu,
             decisions: Mutex::new(ServerDecisions::new(&config.device.addresses, &config.rules)),
             history: DeviceHistory::default(),
-            sent: DatagramCounters::default(),
-            received: DatagramCounters::default(),
+            sent: DatagramCounters::with_quotas_out(&limits.quotas),
+            received: DatagramCounters::with_quotas_in(&limits.quotas),
+            limits,
         });
         let paths = Arc::new(UdpServerPaths { state: Arc::clone(&state), socket, port });
         let shared = Arc::clone(&paths);
         let receive = move |ended: CancellationToken| {
             let paths = Arc::clone(&paths);
             async move {
-                ended.run_until_cancelled(downlink::run(&paths)).await;
+                tokio::select! {
+                    () = downlink::run(&paths) => {}
+                    () = limited::run(&paths) => {}
+                    () = ended.cancelled() => {}
+                }
             }
         };
         let (ends, task) = ((state, shared), "receiving from clients");
@@ -96,7 +110,8 @@ impl UdpServerService {
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.
-    pub(crate) fn apply(&self, config: &UdpServerSettings) {
+    pub(crate) fn apply(&self, config: &UdpServerSettings, meters: Vec<NamedMeter>) {
+        self.state.limits.apply(&config.rules.limits, meters);
         let gone = self.state.decisions().replace(&config.device.addresses, &config.rules);
         for outer in gone {
             info!(
@@ -137,6 +152,29 @@ impl UdpServerState {
         self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has a packet of a client, which stands at this place of `buffer`, sent to another one, now or as the limits of that allow.
+    fn send_on(
+        &self,
+        from: SocketAddr,
+        destination: DatagramDestination,
+        at: Range<usize>,
+        buffer: &[u8],
+        outgoings: &mut OutgoingRuns,
+    ) {
+        let len = at.len() as u64;
+        if self.limits.holds(LimitedPath::Out, destination.to) {
+            // From here on it counts as what clients are sent.
+            self.received.count_out(1, len);
+            self.sent.count_in(1, len);
+            let (to, sender) = (destination.to, number_of(from));
+            self.limits.wait(LimitedPath::Out, to, sender, &buffer[at], &self.sent);
+            return;
+        }
+        self.limits.quotas.each(|meter| meter.count_out(len));
+        let segment = at.len();
+        outgoings.push(destination, at, segment);
+    }
+
     /// How it goes.
     pub(crate) fn report(&self) -> TunnelServerReport {
         let now = Instant::now();
@@ -146,6 +184,9 @@ impl UdpServerState {
                 decisions.routing.clients.iter().map(|client| registered(client, now)).collect();
             (clients, decisions.refusals.report(now))
         };
+        for client in &mut clients {
+            client.limits = self.limits.of_peer(client.outer.ip());
+        }
         clients.sort_by_key(|client| client.addresses.first().copied());
         TunnelServerReport {
             listen: self.listen,
@@ -156,6 +197,8 @@ impl UdpServerState {
             sent: self.sent.read(),
             received: self.received.read(),
             refused,
+            queued: self.limits.queued(),
+            quotas: self.limits.quota_reports(),
         }
     }
 }
@@ -175,6 +218,7 @@ fn registered(client: &rtun_core::udp_tunnel::TunnelClient, now: Instant) -> Reg
         packets_out: client.sent.packets,
         bytes_out: client.sent.bytes,
         drops: by_word(|reason| client.drops[reason.index()]),
+        limits: Vec::new(),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::{collections::BTreeMap, net::SocketAddr};
 
 use rtun_node::{
-    DatagramTraffic, RegisteredReport, RelayReport, RelayedReport, TapClientReport, TapPeerReport,
-    TapServerReport, TunnelClientReport, TunnelServerReport,
+    DatagramTraffic, QuotaReport, RegisteredReport, RelayReport, RelayedReport, TapClientReport,
+    TapPeerReport, TapServerReport, TunnelClientReport, TunnelServerReport,
     units::{bytes, count, duration, printable},
 };
 
-use super::{Look, SHOWN, fact, health, more, table};
+use super::{super::limits, Look, SHOWN, fact, health, more, table};
 
 impl Look<'_> {
     pub(super) fn udp_server(&self, name: &str, report: &TunnelServerReport) -> String {
@@ -23,6 +23,11 @@ impl Look<'_> {
         for (label, traffic) in [("sent", sent), ("received", received)] {
             facts.extend(passed(label, traffic));
         }
+        let named = clients.iter().map(|client| {
+            let first = client.addresses.first().map(ToString::to_string);
+            (first.unwrap_or_else(|| client.outer.to_string()), &client.limits[..])
+        });
+        facts.extend(limited(limits::of_peers(named), &report.quotas));
         text += &table("  ", "ll", facts);
         if clients.is_empty() {
             return text;
@@ -71,6 +76,7 @@ impl Look<'_> {
         for (label, traffic) in [("sent", &report.sent), ("received", &report.received)] {
             facts.extend(passed(label, traffic));
         }
+        facts.extend(limited(limits::of_device(&report.limits), &report.quotas));
         text += &table("  ", "ll", facts);
         text
     }
@@ -91,6 +97,8 @@ impl Look<'_> {
         for (label, traffic) in [("sent", sent), ("received", received)] {
             facts.extend(passed(label, traffic));
         }
+        let named = clients.iter().map(|it| (it.outer.to_string(), &it.limits[..]));
+        facts.extend(limited(limits::of_peers(named), &report.quotas));
         text += &table("  ", "ll", facts);
         if clients.is_empty() {
             return text;
@@ -130,6 +138,7 @@ impl Look<'_> {
         for (label, traffic) in [("sent", &report.sent), ("received", &report.received)] {
             facts.extend(passed(label, traffic));
         }
+        facts.extend(limited(limits::of_device(&report.limits), &report.quotas));
         text += &table("  ", "ll", facts);
         text
     }
@@ -194,6 +203,8 @@ impl Look<'_> {
         for (label, traffic) in [("sent", sent), ("received", received)] {
             facts.extend(passed(label, traffic));
         }
+        let named = clients.iter().map(|it| (it.peer.to_string(), &it.limits[..]));
+        facts.extend(limited(limits::of_peers(named), &report.quotas));
         text += &table("  ", "ll", facts);
         if clients.is_empty() {
             return text;
@@ -214,6 +225,12 @@ impl Look<'_> {
         }));
         text + &table("    ", "llllrrrr", rows) + &more(clients.len(), "clients", "    ")
     }
+}
+
+/// Limits, one a line, and quotas.
+fn limited(lines: Vec<String>, quotas: &[QuotaReport]) -> Vec<Vec<String>> {
+    let limits = lines.into_iter().map(|line| fact("limit", line));
+    limits.chain(quotas.iter().map(|it| fact("quota", limits::quota(it)))).collect()
 }
 
 fn passed(label: &str, traffic: &DatagramTraffic) -> Vec<Vec<String>> {

@@ -10,6 +10,7 @@ use crate::{
     normalise::{
         Context,
         chain::{self, ChainEnd},
+        limiters::{self, LimitedTunnel},
         selector, sockets,
     },
     schema::{forwarder, handler, service, service_metadata, target, tun_handler, tun_listener},
@@ -44,6 +45,7 @@ pub(in crate::normalise) fn read(
         keepalive: keepalive.then_some(ttl),
         sockets: sockets::of_service(at),
         relay,
+        limits: limiters::of_tunnel(LimitedTunnel::Client, at, context),
     })
 }
 

@@ -9,7 +9,11 @@ use crate::{
     address,
     findings::Code,
     location::quote,
-    normalise::{Context, access, admissions, sockets, tables},
+    normalise::{
+        Context, access, admissions,
+        limiters::{self, LimitedTunnel},
+        sockets, tables,
+    },
     report::At,
     schema::{handler, service, tun_handler, tun_listener},
     value::Cursor,
@@ -45,6 +49,7 @@ pub(in crate::normalise) fn read(
             authers,
             admissions,
             point_to_point: handler.or_default(&tun_handler::P2P),
+            limits: limiters::of_tunnel(LimitedTunnel::Server, at, context),
         },
         device,
     })

@@ -10,7 +10,11 @@ use crate::{
     address,
     findings::Code,
     location::quote,
-    normalise::{Context, admissions, device, limiters, sockets},
+    normalise::{
+        Context, admissions, device,
+        limiters::{self, LimitedTunnel},
+        sockets,
+    },
     report::At,
     schema::{auth, device_listener, handler, service, tap_handler, tap_listener},
     suggest,
@@ -31,7 +35,6 @@ const HELP: &str = "give the handler a cipher and a password, at both ends, as \
 pub(in crate::normalise) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<ServiceKind> {
     let handler = at.get(&service::HANDLER)?;
     let listener = at.get(&service::LISTENER)?;
-    limiters::refuse_on("an Ethernet tunnel", at);
     without_effect(at, &handler);
     if at.filled(&service::FORWARDER).is_some() {
         let relay = relay_of(at, &handler, context);
@@ -41,7 +44,9 @@ pub(in crate::normalise) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Opti
         let is_safe = stays_here(&servers, relay.as_ref());
         exposure(&handler, &tap, (!is_safe).then_some(Exposed::Client));
         let sockets = sockets::of_service(at);
-        return Some(ServiceKind::TapClient(TapClientSettings { servers, tap, sockets, relay }));
+        let limits = limiters::of_tunnel(LimitedTunnel::Client, at, context);
+        let client = TapClientSettings { servers, tap, sockets, relay, limits };
+        return Some(ServiceKind::TapClient(client));
     }
     let tap = settings(at, &handler, &listener);
     if let Some(chain) = handler.filled(&handler::CHAIN) {
@@ -58,7 +63,9 @@ pub(in crate::normalise) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Opti
     let exposed = (!is_loopback(&addr)).then_some(Exposed::Server(&addr, addr_at));
     exposure(&handler, &tap, exposed);
     let (so_mark, netns) = (sockets::so_mark_of(at), tap.device.netns.clone());
-    Some(ServiceKind::TapServer(TapServerSettings { addr, so_mark, netns, tap, admissions }))
+    let limits = limiters::of_tunnel(LimitedTunnel::Server, at, context);
+    let server = TapServerSettings { addr, so_mark, netns, tap, admissions, limits };
+    Some(ServiceKind::TapServer(server))
 }
 
 fn is_loopback(addr: &str) -> bool {

@@ -6,7 +6,14 @@ use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::udp_tunnel::FromServer;
 use tracing::info;
 
-use super::{super::delivery::DeviceBatch, UdpClientState};
+use super::{
+    super::{
+        delivery::DeviceBatch,
+        limits::{DEVICE, LimitedPath, ReleasedDatagrams, SERVER},
+        limits_of_client,
+    },
+    UdpClientState,
+};
 use crate::device::DevicePort;
 
 /// What a client registers: its side of a conversation with its server.
@@ -41,11 +48,32 @@ impl ClientRegistration {
                 arrived.reply = Some(outer);
                 return;
             }
-            Ok(FromServer::Packet(packet)) => delivery.push(start..start + packet.len()),
+            Ok(FromServer::Packet(packet)) => {
+                let UdpClientState { limits, received, .. } = &*self.state;
+                let len = packet.len();
+                if limits.is_over_quota() {
+                    received.count_drops(DatagramDrop::QuotaExceeded, 1);
+                } else if limits.holds(LimitedPath::Out, SERVER) {
+                    limits.wait(LimitedPath::Out, SERVER, DEVICE, &datagram[..len], received);
+                } else {
+                    delivery.push(start..start + len);
+                }
+            }
             Err(error) => self.state.received.count_drops(DatagramDrop::from(error), 1),
         }
         arrived.packets += 1;
         arrived.bytes += datagram.len() as u64;
+    }
+
+    /// Moves what has waited for limits, without end.
+    pub(super) async fn release(&self) {
+        let UdpClientState { limits, dialled, sent, received, .. } = &*self.state;
+        let mut delivery = DeviceBatch::new(&*self.port);
+        let deliver = |released: &ReleasedDatagrams| {
+            released.of_server().for_each(|at| delivery.push(at));
+            delivery.deliver(&released.buffer, &*self.port, received);
+        };
+        limits_of_client::release(limits, dialled, (sent, received), deliver).await;
     }
 
     /// Notes what has arrived from the server, which is reached at or through `remote`; whether a reply was among it.

@@ -13,6 +13,7 @@ use super::{
     super::{
         conversation::ServerPath,
         gather::{DatagramDestination, SendBatch},
+        limits::{DEVICE, LimitedPath, SERVER},
         reader::{CUT, DeviceRead, DeviceReader},
         relayed::send_frames,
     },
@@ -53,7 +54,7 @@ fn fill<D: PacketDevice>(
     reader: &mut DeviceReader,
     gather: &mut SendBatch,
 ) -> io::Result<()> {
-    let counters = &state.sent;
+    let (counters, limits) = (&state.sent, &state.limits);
     while !gather.is_full() {
         match reader.next(device)? {
             DeviceRead::Nothing => break,
@@ -65,6 +66,13 @@ fn fill<D: PacketDevice>(
                 let packets = packet.segments() as u64;
                 counters.count_in(packets, packet.packets_len() as u64);
                 match (judge(packet.bytes()), connected) {
+                    (Ok(()), Some(_)) if limits.is_over_quota() => {
+                        counters.count_drops(DatagramDrop::QuotaExceeded, packets);
+                    }
+                    (Ok(()), Some(_)) if limits.holds(LimitedPath::In, SERVER) => {
+                        let frames = gather.cut(&packet);
+                        limits.wait_frames(LimitedPath::In, SERVER, DEVICE, frames, counters);
+                    }
                     (Ok(()), Some(ServerPath::Socket(server))) => {
                         let destination = DatagramDestination { to: server.remote, local: None };
                         gather.push(destination, &packet);

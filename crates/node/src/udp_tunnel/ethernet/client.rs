@@ -8,8 +8,8 @@ mod uplink;
 
 use std::{io, sync::Arc, time::Duration};
 
-use rtun_proto::ethernet::MacAddress;
-use rtun_settings::TapClientSettings;
+use rtun_proto::{ethernet::MacAddress, frame_content::FrameContent};
+use rtun_settings::{TapClientSettings, TunnelLimitSettings};
 use rtun_system::tun::{PacketDevice, Tun};
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::{
     super::{
         conversation::DialledServer,
         counters::{DatagramCounters, with_relayed},
+        limits::{SERVER, TunnelLimits},
         service::{ServersPath, TunnelClientError, TunnelDevice, TunnelService, path_to_servers},
         session::ServerSession,
     },
@@ -25,6 +26,7 @@ use super::{
     sealing::Sealing,
 };
 use crate::{
+    counters::NamedMeter,
     device::{DeviceHistory, DeviceUser},
     feeds::Feeds,
     hooks::Hooks,
@@ -48,6 +50,7 @@ pub(crate) struct TapClientState {
     sent: DatagramCounters,
     received: DatagramCounters,
     dialled: DialledServer,
+    limits: TunnelLimits,
 }
 
 impl TapClientService {
@@ -56,11 +59,12 @@ impl TapClientService {
         service: &str,
         config: &TapClientSettings,
         hooks: Hooks<'_>,
+        meters: Vec<NamedMeter>,
         feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelClientError> {
-        let TapClientSettings { servers, tap, mut sockets, mut relay } = config.clone();
+        let TapClientSettings { servers, tap, mut sockets, mut relay, limits } = config.clone();
         let settings = &tap.device;
         let relay = relay.as_mut();
         let found =
@@ -70,15 +74,17 @@ impl TapClientService {
         let remotes = servers.iter();
         let device = TunnelDevice::make(hooks, settings, Some(mac), peers, remotes, &slot).await?;
         let port = Arc::clone(&device.port);
+        let limits = TunnelLimits::new(FrameContent::Ethernet, &limits, meters);
         let state = Arc::new(TapClientState {
             device: port.name().to_owned(),
             mac,
             mtu: settings.mtu,
             sealing: Sealing::new(tap.cipher.clone()),
             history: DeviceHistory::default(),
-            sent: DatagramCounters::default(),
-            received: DatagramCounters::default(),
+            sent: DatagramCounters::with_quotas_in(&limits.quotas),
+            received: DatagramCounters::with_quotas_out(&limits.quotas),
             dialled: DialledServer::default(),
+            limits,
         });
         let session = Arc::new(ServerSession {
             service: service.to_owned(),
@@ -91,10 +97,20 @@ impl TapClientService {
         });
         let talk = move |ended: CancellationToken| {
             let session = Arc::clone(&session);
-            async move { session.run_until(&ended).await }
+            async move {
+                tokio::select! {
+                    () = session.run_until(&ended) => {}
+                    () = session.conversation.release() => {}
+                }
+            }
         };
         let ends = (Arc::clone(&state), state);
         Ok(Self::run(device, ends, machine, slot, "keeping a server", talk))
+    }
+
+    /// Goes by other limits from now on.
+    pub(crate) fn limit(&self, limits: &TunnelLimitSettings, meters: Vec<NamedMeter>) {
+        self.state.limits.apply(limits, meters);
     }
 
     /// Writes to the log how it goes.
@@ -115,7 +131,7 @@ impl TapClientState {
             server: story.server.clone(),
             remote: story.remote,
             relay: self.dialled.relayed.relay.load().as_deref().cloned(),
-            queued: self.dialled.queued(),
+            queued: self.dialled.queued() + self.limits.queued(),
             local: story.local,
             answered: story.answered,
             heard: story.heard.map(|at| at.elapsed()),
@@ -123,6 +139,8 @@ impl TapClientState {
             last_error: story.failure(),
             sent: with_relayed(self.sent.read(), &self.dialled.relayed.sent.read()),
             received: self.received.read(),
+            limits: self.limits.of_peer(SERVER.ip()),
+            quotas: self.limits.quota_reports(),
         })
     }
 }

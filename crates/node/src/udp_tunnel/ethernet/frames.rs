@@ -11,10 +11,7 @@ use rtun_system::tun::PacketDevice;
 use rtun_transport::udp::MAX_DATAGRAM;
 
 use super::{
-    super::{
-        counters::DatagramCounters,
-        gather::{DatagramDestination, SendBatch},
-    },
+    super::{counters::DatagramCounters, gather::SendBatch},
     sealing::Sealing,
 };
 
@@ -84,20 +81,26 @@ impl FrameGather {
         Ok(FrameRead::Frame(start..start + len))
     }
 
-    /// Sends the frame that was taken last to each of these.
-    pub(super) fn push(
+    /// The frame that was taken last in its datagram, which is not kept.
+    pub(super) fn sealed(
+        &mut self,
+        at: &Range<usize>,
+        sealing: &Sealing,
+    ) -> Result<&[u8], DatagramDrop> {
+        let (start, len) = (self.prefix, at.len() + sealing.overhead());
+        let datagram = &mut self.batch.space()[start..start + len];
+        sealing.seal(datagram)?;
+        Ok(datagram)
+    }
+
+    /// Keeps the frame that was taken last as a datagram; tells where that is.
+    pub(super) fn keep(
         &mut self,
         at: Range<usize>,
-        to: impl IntoIterator<Item = DatagramDestination>,
         sealing: &Sealing,
-    ) -> Result<(), DatagramDrop> {
-        let len = at.len() + sealing.overhead();
-        sealing.seal(&mut self.batch.space()[..len])?;
-        let at = self.batch.keep(len);
-        for destination in to {
-            self.batch.outgoings.push(destination, at.clone(), len);
-        }
-        Ok(())
+    ) -> Result<Range<usize>, DatagramDrop> {
+        let len = self.sealed(&at, sealing)?.len();
+        Ok(self.batch.keep(len))
     }
 
     /// Sends the frame that was taken last on a stream.
@@ -106,11 +109,9 @@ impl FrameGather {
         at: &Range<usize>,
         sealing: &Sealing,
     ) -> Result<(), DatagramDrop> {
-        let len = at.len() + sealing.overhead();
+        let len = self.sealed(at, sealing)?.len();
         let prefix = length_prefix(len).map_err(|_| DatagramDrop::TooBig)?;
-        let space = self.batch.space();
-        space[..LEN_PREFIX].copy_from_slice(&prefix);
-        sealing.seal(&mut space[LEN_PREFIX..LEN_PREFIX + len])?;
+        self.batch.space()[..LEN_PREFIX].copy_from_slice(&prefix);
         self.batch.keep(LEN_PREFIX + len);
         Ok(())
     }

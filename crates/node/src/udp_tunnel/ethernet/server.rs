@@ -15,11 +15,11 @@ use std::{
 
 use rtun_core::{
     AddressList,
-    explain::{SwitchExplanation, explain_frame},
-    udp_tunnel::{Bridge, PeerTraffic},
+    explain::{SwitchExplanation, TunnelConclusion, explain_frame},
+    udp_tunnel::{Bridge, BridgePort, DatagramDrop, PeerTraffic},
 };
-use rtun_proto::ethernet::MacAddress;
-use rtun_settings::TapServerSettings;
+use rtun_proto::{ethernet::MacAddress, frame_content::FrameContent};
+use rtun_settings::{TapServerSettings, TunnelLimitSettings};
 use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::udp::DatagramSocket;
 use tokio_util::sync::CancellationToken;
@@ -30,12 +30,14 @@ use super::{
         access::{admissions, admits},
         counters::DatagramCounters,
         gather::DatagramDestination,
+        limits::{LimitedPath, TunnelLimits},
         service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService},
     },
     hardware_address,
     sealing::Sealing,
 };
 use crate::{
+    counters::NamedMeter,
     device::{DeviceHistory, DevicePort, DeviceUser},
     hooks::Hooks,
     report::{TapPeerReport, TapServerReport},
@@ -57,6 +59,7 @@ pub(crate) struct TapServerState {
     history: DeviceHistory,
     sent: DatagramCounters,
     received: DatagramCounters,
+    limits: TunnelLimits,
 }
 
 /// Everything behind the server's lock.
@@ -78,6 +81,7 @@ impl TapServerService {
         service: &str,
         config: &TapServerSettings,
         hooks: Hooks<'_>,
+        meters: Vec<NamedMeter>,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelServerError> {
@@ -88,6 +92,7 @@ impl TapServerService {
         let device =
             TunnelDevice::make(hooks, settings, Some(mac), peers, addresses, &slot).await?;
         let port = Arc::clone(&device.port);
+        let limits = TunnelLimits::new(FrameContent::Ethernet, &config.limits, meters);
         let state = Arc::new(TapServerState {
             service: service.to_owned(),
             listen,
@@ -100,15 +105,20 @@ impl TapServerService {
                 admissions: admissions(&config.admissions),
             }),
             history: DeviceHistory::default(),
-            sent: DatagramCounters::default(),
-            received: DatagramCounters::default(),
+            sent: DatagramCounters::with_quotas_out(&limits.quotas),
+            received: DatagramCounters::with_quotas_in(&limits.quotas),
+            limits,
         });
         let paths = Arc::new(SwitchPaths { state: Arc::clone(&state), socket, port });
         let shared = Arc::clone(&paths);
         let receive = move |ended: CancellationToken| {
             let paths = Arc::clone(&paths);
             async move {
-                ended.run_until_cancelled(downlink::run(&paths)).await;
+                tokio::select! {
+                    () = downlink::run(&paths) => {}
+                    () = downlink::release(&paths) => {}
+                    () = ended.cancelled() => {}
+                }
             }
         };
         let (ends, task) = ((state, shared), "receiving from clients");
@@ -117,8 +127,9 @@ impl TapServerService {
         Ok(server)
     }
 
-    /// Goes by other admissions from now on; clients that these do not admit are forgotten.
-    pub(crate) fn apply(&self, config: &TapServerSettings) {
+    /// Goes by other admissions and limits from now on; clients that these do not admit are forgotten.
+    pub(crate) fn apply(&self, config: &TapServerSettings, meters: Vec<NamedMeter>) {
+        self.state.limits.apply(&config.limits, meters);
         let mut switching = self.state.switching();
         let Switching { bridge, admissions: lists } = &mut *switching;
         *lists = admissions(&config.admissions);
@@ -137,9 +148,12 @@ impl TapServerService {
 }
 
 /// Whether a service with the first settings can go on by the second ones.
-pub(crate) fn differ_in_admissions_only(old: &TapServerSettings, new: &TapServerSettings) -> bool {
-    let fixed =
-        |server: &TapServerSettings| TapServerSettings { admissions: Vec::new(), ..server.clone() };
+pub(crate) fn differ_in_rules_only(old: &TapServerSettings, new: &TapServerSettings) -> bool {
+    let fixed = |server: &TapServerSettings| TapServerSettings {
+        admissions: Vec::new(),
+        limits: TunnelLimitSettings::default(),
+        ..server.clone()
+    };
     fixed(old) == fixed(new)
 }
 
@@ -157,7 +171,18 @@ impl TapServerState {
         destination: MacAddress,
     ) -> SwitchExplanation {
         let (switching, now) = (self.switching(), Instant::now());
-        explain_frame(&self.service, &switching.bridge, vlan, source, destination, now)
+        let bridge = &switching.bridge;
+        let mut explanation = explain_frame(&self.service, bridge, vlan, source, destination, now);
+        for (mac, path) in [(source, LimitedPath::In), (destination, LimitedPath::Out)] {
+            if let Some((BridgePort::Peer(peer), _, true)) = bridge.last_place(vlan, mac, now) {
+                explanation.limits.extend(self.limits.explained(peer, path));
+            }
+        }
+        if self.limits.is_over_quota() && explanation.conclusion.is_delivered() {
+            explanation.conclusion =
+                TunnelConclusion::Dropped { reason: DatagramDrop::QuotaExceeded };
+        }
+        explanation
     }
 
     /// How it goes.
@@ -169,6 +194,9 @@ impl TapServerState {
             .map(|(outer, (traffic, macs))| peer(outer, &traffic, macs, now))
             .collect();
         clients.sort_by_key(|client| client.outer);
+        for client in &mut clients {
+            client.limits = self.limits.of_peer(client.outer.ip());
+        }
         TapServerReport {
             listen: self.listen,
             device: self.device.clone(),
@@ -179,6 +207,8 @@ impl TapServerState {
             clients,
             sent: self.sent.read(),
             received: self.received.read(),
+            queued: self.limits.queued(),
+            quotas: self.limits.quota_reports(),
         }
     }
 }
@@ -203,6 +233,7 @@ fn peer(
         bytes_in: traffic.received.bytes,
         packets_out: traffic.sent.packets,
         bytes_out: traffic.sent.bytes,
+        limits: Vec::new(),
     }
 }
 

@@ -27,6 +27,7 @@ use super::{
         counters::{DatagramCounters, with_relayed},
         gather::{DatagramDestination, SendBatch},
     },
+    limiters::ClientShapers,
     rules::RelayIdentity,
 };
 use crate::{
@@ -62,6 +63,9 @@ pub(super) struct RelayedClient {
     /// What its link counts.
     pub(super) sent: Arc<Counters>,
     pub(super) received: Arc<DatagramCounters>,
+    /// What it has sent and limits or quotas have lost.
+    pub(super) limited: Arc<Counters>,
+    pub(super) shapers: ClientShapers,
 }
 
 /// The clients of a relay, and the counts of those that have left.
@@ -149,7 +153,13 @@ impl RelayedClient {
                 },
                 &sent,
             ),
-            received: self.received.read(),
+            received: {
+                let (mut received, limited) = (self.received.read(), self.limited.read());
+                received.packets_in += limited.packets_in;
+                received.bytes_in += limited.bytes_in;
+                with_relayed(received, &limited)
+            },
+            limits: self.shapers.report(),
         }
     }
 }

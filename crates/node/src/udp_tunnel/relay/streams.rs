@@ -8,7 +8,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use rtun_core::udp_tunnel::{DatagramDrop, RelayRefusal};
+use rtun_core::{
+    limit::ConnectionGuard,
+    udp_tunnel::{DatagramDrop, RelayRefusal},
+};
 use rtun_proto::{
     frame::FrameBuffer,
     frame_content::FrameContent,
@@ -27,9 +30,11 @@ use tracing::info;
 use super::{
     super::counters::DatagramCounters,
     client::{MAX_RELAYED, RelayClients, Relayed, RelayedClient},
+    limiters::RelayLimiters,
     rules::{CompiledRelay, ProvenUser, RelayIdentity},
 };
 use crate::{
+    counters::Counters,
     inbound::{AdmissionError, PendingStream, StreamService},
     link::{FAREWELL, Link, read_message},
 };
@@ -44,24 +49,24 @@ pub(super) struct RelayStreams {
     /// Where the sockets to servers are opened.
     pub(super) netns: Option<NetworkNamespace>,
     pub(super) clients: Arc<RelayClients>,
+    pub(super) limiters: RelayLimiters,
 }
 
 impl StreamService for RelayStreams {
     type Admitted = (Relayed, FrameBuffer);
 
-    /// A relay has no limits of its own.
-    type CountedConnection = ();
+    type CountedConnection = ConnectionGuard;
 
     fn admits_address(&self, address: IpAddr) -> bool {
         self.rules.load().admits_address(address)
     }
 
-    fn count_connection(&self, _: IpAddr) -> Result<(), AdmissionError> {
-        Ok(())
+    fn count_connection(&self, address: IpAddr) -> Result<ConnectionGuard, AdmissionError> {
+        Ok(self.limiters.connection(address)?)
     }
 
-    fn count_request(&self, _: IpAddr) -> Result<(), AdmissionError> {
-        Ok(())
+    fn count_request(&self, address: IpAddr) -> Result<(), AdmissionError> {
+        Ok(self.limiters.request(address)?)
     }
 
     async fn admit(&self, stream: PendingStream) -> Result<Self::Admitted, AdmissionError> {
@@ -77,9 +82,14 @@ impl StreamService for RelayStreams {
         };
         let local = opened.socket.local_addr()?;
         let OpenedTarget { stream, content, asked, target, user, socket, received } = opened;
-        let sent = Arc::default();
+        let quotas = &self.limiters.quotas;
+        let sent = Arc::new(Counters::with_quotas(None, Some(Arc::clone(quotas))));
+        let limited = Arc::new(Counters::with_quotas(Some(Arc::clone(quotas)), None));
         let budget = self.clients.budget();
         let link = Link::carrying(content, stream, budget, Arc::clone(&sent));
+        let shapers = self.limiters.shapers(peer);
+        let (input, output) = shapers.sets();
+        link.limit(input, output, &limited);
         let client = RelayedClient {
             identity: RelayIdentity { peer, content, asked, target, user },
             transport,
@@ -88,6 +98,8 @@ impl StreamService for RelayStreams {
             link: Arc::new(link),
             sent,
             received,
+            limited,
+            shapers,
         };
         Ok((Relayed::begin(&self.clients, client, socket), buffer))
     }
@@ -138,7 +150,7 @@ impl RelayStreams {
         // Until the event loop has seen the socket it takes nothing, and the first register would be lost.
         socket.writable().await?;
         stream.write_all(&encode(&Response::refusal(Status::Ok))).await?;
-        let received = Arc::default();
+        let received = self.received();
         Ok(OpenedTarget { stream, content, asked, target, user, socket, received })
     }
 
@@ -194,7 +206,7 @@ impl RelayStreams {
             Err(refusal) => return Err(refusal.into()),
         };
         socket.writable().await?;
-        let received = Arc::<DatagramCounters>::default();
+        let received = self.received();
         let counters = Arc::clone(&received);
         let is_for_server = move |asked: &AddrFeature, len: usize| {
             let is_it = rules.targets.find(asked, content) == Some(target);
@@ -207,6 +219,11 @@ impl RelayStreams {
         let stream = AddressedStream::new(stream, rest, target, Box::new(is_for_server));
         let stream = Arc::new(stream);
         Ok(OpenedTarget { stream, content, asked, target, user, socket, received })
+    }
+
+    /// Counts what a client sends.
+    fn received(&self) -> Arc<DatagramCounters> {
+        Arc::new(DatagramCounters::with_quotas_in(&self.limiters.quotas))
     }
 
     /// A socket that leads to this server.

@@ -26,6 +26,7 @@ use super::{
     super::{
         access::{admissions, admits, inline},
         gather::DatagramDestination,
+        limits::{LimitedPath, TunnelLimits},
     },
     refusals::RegisterRefusals,
 };
@@ -52,6 +53,8 @@ pub(super) enum DatagramOutcome {
     Device(usize),
     /// Its packet, of this many bytes, goes to a client.
     Client(DatagramDestination, usize),
+    /// Its packet, of this many bytes, has to wait for a limit.
+    Waits(usize),
     /// It is a register, and this is the answer.
     Reply([u8; rtun_proto::udp_tunnel::REPLY]),
 }
@@ -120,18 +123,27 @@ impl ServerDecisions {
     }
 
     /// What becomes of a datagram of `run`, whose sender is `sender` if it is registered. `last` is for the run's next one.
+    #[allow(clippy::too_many_arguments, reason = "what a datagram is judged by")]
     pub(super) fn of_client(
         &mut self,
         run: &DatagramRun,
         sender: &mut Option<ClientId>,
         last: &mut Option<JudgedFlow>,
         datagram: &[u8],
+        limits: &TunnelLimits,
         now: Instant,
         say: &mut Vec<ServerNotice>,
     ) -> Result<DatagramOutcome, DatagramDrop> {
         match FromClient::decode(datagram) {
             Ok(FromClient::Packet(packet)) => {
                 let Some(client) = *sender else { return Err(DatagramDrop::Unregistered) };
+                if limits.is_over_quota() {
+                    self.count_drop(client, DatagramDrop::QuotaExceeded);
+                    return Err(DatagramDrop::QuotaExceeded);
+                }
+                if limits.holds(LimitedPath::In, run.from) {
+                    return Ok(DatagramOutcome::Waits(packet.len()));
+                }
                 self.of_packet(client, &packet, last, now)
             }
             Ok(FromClient::Register(register)) => {
@@ -147,6 +159,25 @@ impl ServerDecisions {
                 Err(error.into())
             }
         }
+    }
+
+    /// What becomes of a packet that has waited for a limit of its sender.
+    pub(super) fn of_waited(
+        &mut self,
+        from: SocketAddr,
+        packet: &[u8],
+        last: &mut Option<JudgedFlow>,
+        now: Instant,
+    ) -> Result<DatagramOutcome, DatagramDrop> {
+        let client = self.routing.clients.sender(from).ok_or(DatagramDrop::Unregistered)?;
+        let packet = Packet::parse(packet).map_err(|_| DatagramDrop::Malformed)?;
+        self.of_packet(client, &packet, last, now)
+    }
+
+    /// The way to a client that is still registered from there.
+    pub(super) fn towards(&self, client: SocketAddr) -> Option<DatagramDestination> {
+        let client = self.routing.clients.get(self.routing.clients.sender(client)?);
+        Some(DatagramDestination { to: client.outer, local: client.local })
     }
 
     fn of_packet(

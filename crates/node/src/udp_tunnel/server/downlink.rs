@@ -10,6 +10,7 @@ use super::{
         arrivals::next_batch,
         delivery::DeviceBatch,
         gather::{DatagramDestination, OutgoingRuns},
+        limits::{DEVICE, LimitedPath},
     },
     UdpServerPaths,
     decisions::{DatagramOutcome, ServerNotice},
@@ -70,7 +71,15 @@ impl ReceivedBatch {
             for at in run.datagrams() {
                 let datagram = &received.buffer()[at.clone()];
                 let say = &mut self.say;
-                let outcome = decisions.of_client(&run, &mut sender, &mut last, datagram, now, say);
+                let outcome = decisions.of_client(
+                    &run,
+                    &mut sender,
+                    &mut last,
+                    datagram,
+                    &shared.state.limits,
+                    now,
+                    say,
+                );
                 match outcome {
                     Ok(DatagramOutcome::Reply(reply)) => {
                         let back = DatagramDestination { to: run.from, local: run.to };
@@ -78,7 +87,13 @@ impl ReceivedBatch {
                         continue;
                     }
                     Ok(DatagramOutcome::Client(destination, len)) => {
-                        self.outgoings.push(destination, at.start..at.start + len, len);
+                        let (from, at) = (run.from, at.start..at.start + len);
+                        let outgoings = &mut self.outgoings;
+                        shared.state.send_on(from, destination, at, received.buffer(), outgoings);
+                    }
+                    Ok(DatagramOutcome::Waits(len)) => {
+                        let (path, packet) = (LimitedPath::In, &datagram[..len]);
+                        shared.state.limits.wait(path, run.from, DEVICE, packet, counters);
                     }
                     Ok(DatagramOutcome::Device(len)) => {
                         self.delivery.push(at.start..at.start + len)

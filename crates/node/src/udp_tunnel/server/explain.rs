@@ -9,14 +9,14 @@ use std::{
 
 use rtun_core::{
     explain::{
-        Listed, NetworkRows, Origin, RefusedRegister, TunnelExplanation, TunnelQuestion,
-        TunnelScene, explain_tunnel,
+        Listed, NetworkRows, Origin, RefusedRegister, TunnelConclusion, TunnelEnd,
+        TunnelExplanation, TunnelQuestion, TunnelScene, explain_tunnel,
     },
-    udp_tunnel::RegisterRefusal,
+    udp_tunnel::{DatagramDrop, RegisterRefusal},
 };
 use rtun_settings::{LocatedRow, Route};
 
-use super::UdpServerState;
+use super::{super::limits::LimitedPath, UdpServerState};
 
 impl UdpServerState {
     /// Explains what happens to a packet.
@@ -41,6 +41,19 @@ impl UdpServerState {
         about.extend([source, destination]);
         let refused = decisions.refusals.about(&about);
         explanation.refused = refused.map(|refused| report(refused, now)).collect();
+        drop(decisions);
+        let outer = |end: Option<&TunnelEnd>| match end {
+            Some(TunnelEnd::Client(client)) => client.live.as_ref().map(|live| live.outer),
+            _ => None,
+        };
+        let ends = [(Some(&explanation.sender), LimitedPath::In)];
+        let ends = ends.into_iter().chain([(explanation.receiver.as_ref(), LimitedPath::Out)]);
+        let limits = ends.filter_map(|(end, path)| Some(self.limits.explained(outer(end)?, path)));
+        explanation.limits = limits.flatten().collect();
+        if self.limits.is_over_quota() && explanation.conclusion.is_delivered() {
+            explanation.conclusion =
+                TunnelConclusion::Dropped { reason: DatagramDrop::QuotaExceeded };
+        }
         explanation
     }
 }

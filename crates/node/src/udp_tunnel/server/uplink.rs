@@ -8,6 +8,7 @@ use rtun_system::tun::PacketDevice;
 use super::{
     super::{
         gather::SendBatch,
+        limits::{DEVICE, LimitedPath},
         reader::{CUT, DeviceRead, DeviceReader},
     },
     UdpServerPaths,
@@ -38,7 +39,7 @@ fn fill<D: PacketDevice>(
     reader: &mut DeviceReader,
     gather: &mut SendBatch,
 ) -> io::Result<()> {
-    let counters = &shared.state.sent;
+    let (counters, limits) = (&shared.state.sent, &shared.state.limits);
     let mut decisions = shared.state.decisions();
     while !gather.is_full() {
         match reader.next(device)? {
@@ -51,6 +52,13 @@ fn fill<D: PacketDevice>(
                 let packets = packet.segments() as u64;
                 counters.count_in(packets, packet.packets_len() as u64);
                 match decisions.of_device(packet.bytes(), packets) {
+                    Ok(_) if limits.is_over_quota() => {
+                        counters.count_drops(DatagramDrop::QuotaExceeded, packets);
+                    }
+                    Ok(destination) if limits.holds(LimitedPath::Out, destination.to) => {
+                        let (path, to) = (LimitedPath::Out, destination.to);
+                        limits.wait_frames(path, to, DEVICE, gather.cut(&packet), counters);
+                    }
                     Ok(destination) => gather.push(destination, &packet),
                     Err(reason) => counters.count_drops(reason, packets),
                 }

@@ -13,7 +13,11 @@ use rtun_transport::udp::{MAX_DATAGRAM, ReceivedDatagrams};
 use tracing::info;
 
 use super::{
-    super::super::conversation::{Conversation, DialledServer, TakenFrames},
+    super::super::{
+        conversation::{Conversation, DialledServer, TakenFrames},
+        limits::{DEVICE, LimitedPath, ReleasedDatagrams, SERVER},
+        limits_of_client,
+    },
     TapClientState,
 };
 use crate::device::DevicePort;
@@ -110,6 +114,20 @@ impl Switched {
         arrived.bytes += datagram.len() as u64;
     }
 
+    /// Moves what has waited for limits, without end.
+    pub(super) async fn release(&self) {
+        let TapClientState { limits, dialled, sent, received, .. } = &*self.state;
+        let deliver = |released: &ReleasedDatagrams| {
+            for at in released.of_server() {
+                match self.port.try_send(&released.buffer[at]) {
+                    Ok(len) => received.count_out(1, len as u64),
+                    Err(_) => received.count_drops(DatagramDrop::Device, 1),
+                }
+            }
+        };
+        limits_of_client::release(limits, dialled, (sent, received), deliver).await;
+    }
+
     /// Notes what has arrived from the server, which is reached at or through `remote`; whether an answer was among it.
     fn note(&self, server: &str, remote: &dyn fmt::Display, arrived: &ArrivedFrames) -> bool {
         let ArrivedFrames { packets, bytes, answered } = *arrived;
@@ -121,7 +139,7 @@ impl Switched {
     }
 
     fn deliver(&self, datagram: &[u8], room: &mut [u8]) -> Result<Heard, DatagramDrop> {
-        let TapClientState { mac, sealing, received, .. } = &*self.state;
+        let TapClientState { mac, sealing, received, limits, .. } = &*self.state;
         let bytes = sealing.open(datagram, room)?;
         let frame = EthernetFrame::parse(bytes)?;
         if frame.source() == *mac {
@@ -130,6 +148,13 @@ impl Switched {
             } else {
                 Err(DatagramDrop::OwnAddress)
             };
+        }
+        if limits.is_over_quota() {
+            return Err(DatagramDrop::QuotaExceeded);
+        }
+        if limits.holds(LimitedPath::Out, SERVER) {
+            limits.wait(LimitedPath::Out, SERVER, DEVICE, bytes, received);
+            return Ok(Heard::Frame);
         }
         let len = self.port.try_send(bytes).map_err(|_| DatagramDrop::Device)?;
         received.count_out(1, len as u64);

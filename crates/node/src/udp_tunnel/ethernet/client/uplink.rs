@@ -7,7 +7,12 @@ use rtun_system::tun::PacketDevice;
 
 use super::{
     super::{
-        super::{conversation::ServerPath, gather::DatagramDestination, relayed::send_frames},
+        super::{
+            conversation::ServerPath,
+            gather::DatagramDestination,
+            limits::{DEVICE, LimitedPath, SERVER},
+            relayed::send_frames,
+        },
         frames::{FrameGather, FrameRead},
     },
     TapClientState,
@@ -46,7 +51,7 @@ fn fill<D: PacketDevice>(
     device: &D,
     gather: &mut FrameGather,
 ) -> io::Result<()> {
-    let (counters, sealing) = (&state.sent, &state.sealing);
+    let TapClientState { sent: counters, sealing, limits, .. } = state;
     // Without a server nothing fills up: it is enough to take what there is, batch by batch.
     let mut unsent = 0;
     while !gather.is_full() && unsent < 256 {
@@ -56,9 +61,18 @@ fn fill<D: PacketDevice>(
             FrameRead::Frame(at) => at,
         };
         let pushed = match connected {
+            Some(_) if limits.is_over_quota() => Err(DatagramDrop::QuotaExceeded),
+            Some(_) if limits.holds(LimitedPath::In, SERVER) => {
+                gather.sealed(&at, sealing).map(|datagram| {
+                    limits.wait(LimitedPath::In, SERVER, DEVICE, datagram, counters);
+                })
+            }
             Some(ServerPath::Socket(server)) => {
                 let destination = DatagramDestination { to: server.remote, local: None };
-                gather.push(at, [destination], sealing)
+                gather.keep(at, sealing).map(|at| {
+                    let len = at.len();
+                    gather.batch.outgoings.push(destination, at, len);
+                })
             }
             Some(ServerPath::Relay(_)) => gather.push_frame(&at, sealing),
             None => {

@@ -7,8 +7,11 @@ use rtun_proto::ethernet::EthernetFrame;
 use rtun_system::tun::PacketDevice;
 
 use super::{
-    super::frames::{FrameGather, FrameRead},
-    SwitchPaths, Switching,
+    super::{
+        super::limits::{DEVICE, LimitedPath},
+        frames::{FrameGather, FrameRead},
+    },
+    SwitchPaths, Switching, TapServerState,
 };
 use crate::link::ReadTurns;
 
@@ -37,7 +40,7 @@ fn fill<D: PacketDevice>(
     targets: &mut Vec<SocketAddr>,
 ) -> io::Result<()> {
     let SwitchPaths { state, .. } = paths;
-    let (counters, sealing) = (&state.sent, &state.sealing);
+    let TapServerState { sent: counters, sealing, limits, .. } = &**state;
     let now = Instant::now();
     let mut switching = state.switching();
     while !gather.is_full() {
@@ -47,13 +50,24 @@ fn fill<D: PacketDevice>(
             FrameRead::Frame(at) => at,
         };
         let judged = judge(&mut switching, gather.frame(&at), targets, now);
-        let sent = judged.and_then(|()| {
-            let len = at.len();
-            let to = targets.drain(..).filter_map(|peer| switching.towards(peer, len));
-            gather.push(at, to, sealing)
+        let judged = judged.and_then(|()| match limits.is_over_quota() {
+            true => Err(DatagramDrop::QuotaExceeded),
+            false => gather.keep(at.clone(), sealing),
         });
-        if let Err(reason) = sent {
-            counters.count_drops(reason, 1);
+        match judged {
+            Ok(datagram) => {
+                for peer in targets.drain(..) {
+                    let Some(destination) = switching.towards(peer, at.len()) else { continue };
+                    let batch = &mut gather.batch;
+                    if limits.holds(LimitedPath::Out, peer) {
+                        let bytes = &batch.buffer()[datagram.clone()];
+                        limits.wait(LimitedPath::Out, peer, DEVICE, bytes, counters);
+                    } else {
+                        batch.outgoings.push(destination, datagram.clone(), datagram.len());
+                    }
+                }
+            }
+            Err(reason) => counters.count_drops(reason, 1),
         }
     }
     Ok(())
