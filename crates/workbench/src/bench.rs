@@ -27,6 +27,7 @@ mod traffic;
 mod transport;
 mod udp_tunnel;
 mod variant;
+mod watched;
 mod world;
 
 use std::{
@@ -140,6 +141,8 @@ enum BenchError {
     Late { contender: String },
     #[error("{contender} refuses its configuration: it does not have the transport")]
     Unsupported { contender: String },
+    #[error("{contender} has no page to look at")]
+    NoPage { contender: String },
     #[error("the link emulator failed to carry {failed} packets")]
     Emulator { failed: u64 },
     #[error(transparent)]
@@ -158,6 +161,13 @@ enum BenchError {
     Json { path: PathBuf, source: io::Error },
     #[error("ended by a signal")]
     Interrupted,
+}
+
+impl BenchError {
+    /// Whether the contender does not have what is measured.
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Unsupported { .. } | Self::NoPage { .. })
+    }
 }
 
 impl Bench {
@@ -233,7 +243,7 @@ impl Bench {
                     let name = &contender.name;
                     let shown = match &outcome {
                         Ok(figures) => shown(figures),
-                        Err(error @ BenchError::Unsupported { .. }) => format!("skipped: {error}"),
+                        Err(error) if error.is_missing() => format!("skipped: {error}"),
                         Err(error) => error.to_string(),
                     };
                     complain(&format!(
@@ -248,7 +258,7 @@ impl Bench {
                         worlds.remove(&key);
                     }
                     match outcome {
-                        Err(error @ BenchError::Unsupported { .. }) => {
+                        Err(error) if error.is_missing() => {
                             report.skip(scenario, name, error.to_string());
                         }
                         outcome => {

@@ -17,7 +17,7 @@ use super::{
     idle, link, lossy, stalled, swap,
     table::TableOrigin,
     traffic::{tcp, throughput, udp},
-    udp_tunnel,
+    udp_tunnel, watched,
     world::{Layout, World},
 };
 
@@ -46,6 +46,8 @@ pub(super) enum Scenario {
     Pairs16,
     /// Four TCP streams and an echo next to datagrams for a third host that reads them, or does not
     Stalled,
+    /// Four TCP streams and an echo while a live page shows everything, and while none does; an idle hub with a page
+    Watched,
     /// A TCP stream and an echo through an access link of 100 Mbit/s at the receiver
     Link100,
     /// TCP, datagrams and an echo where 1 % of the packets between a host and its hub is lost, 50 ms there and back, over
@@ -94,6 +96,7 @@ impl Scenario {
         match self {
             Scenario::Pairs16 => Layout::hosts(16),
             Scenario::Stalled => Layout { machines: 3, ..Layout::hosts(2) },
+            Scenario::Watched => Layout { api: true, ..Layout::hosts(2) },
             Scenario::Link100 => Layout { access_link: Some(100), ..Layout::hosts(2) },
             Scenario::Lossy => Layout { path: Some(EmulatedPath::Lossy), ..Layout::hosts(2) },
             Scenario::Fair100 => Layout { path: Some(EmulatedPath::Shared), ..Layout::hosts(2) },
@@ -155,6 +158,7 @@ impl Scenario {
                 tcp(world, &flows, during)
             }
             Scenario::Stalled => stalled::measure(world, during),
+            Scenario::Watched => watched::measure(world, during),
             Scenario::Link100 => link::measure(world, during),
             Scenario::Lossy => lossy::measure(world, during),
             Scenario::Fair100 => fair::measure(world, during),
@@ -196,6 +200,7 @@ mod tests {
                 "ping-load",
                 "pairs16",
                 "stalled",
+                "watched",
                 "link100",
                 "lossy",
                 "fair100",

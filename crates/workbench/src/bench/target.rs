@@ -23,7 +23,7 @@ pub(super) enum Bound {
 const UDP_TUNNEL: &[Scenario] = &[Scenario::UdpTunnel];
 const TCP: &[Scenario] = &[Scenario::Tcp1, Scenario::Tcp4];
 
-const TARGETS: [FigureTarget; 20] = [
+const TARGETS: [FigureTarget; 23] = [
     target(TCP, "rtun", "throughput", Some("relay"), Bound::AtLeast(0.6)),
     target(TCP, "rtun-plain", "throughput", Some("relay"), Bound::AtLeast(0.5)),
     target(TCP, "rtun", "throughput", Some("gost"), Bound::AtLeast(15.0)),
@@ -32,6 +32,9 @@ const TARGETS: [FigureTarget; 20] = [
     target(&[Scenario::PingLoad], "rtun", "p99", None, Bound::AtMost(5.0)),
     target(&[Scenario::Stalled], "rtun", "kept", None, Bound::AtLeast(99.0)),
     target(&[Scenario::Stalled], "rtun", "added p99", None, Bound::AtMost(1.0)),
+    target(&[Scenario::Watched], "rtun", "kept", None, Bound::AtLeast(97.0)),
+    target(&[Scenario::Watched], "rtun", "added p99", None, Bound::AtMost(1.0)),
+    target(&[Scenario::Watched], "rtun", "idle cpu", None, Bound::AtMost(0.1)),
     target(&[Scenario::Link100], "rtun", "added p99", None, Bound::AtMost(10.0)),
     target(&[Scenario::Lossy], "rtun+quic", "tcp8", Some("rtun+tcp"), Bound::AtLeast(5.0)),
     target(&[Scenario::Lossy], "rtun+quic", "udp", Some("rtun+tcp"), Bound::AtLeast(5.0)),

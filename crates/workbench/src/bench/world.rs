@@ -44,6 +44,9 @@ const PORT: u16 = 6000;
 /// The hub's port for hosts.
 const HUB_PORT: u16 = 8443;
 
+/// Where the hub's Web API is, on its machine.
+pub(super) const API: &str = "127.0.0.1:18080";
+
 /// The address of a UDP or Ethernet tunnel's server.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 254);
 
@@ -73,6 +76,8 @@ pub(super) struct Layout {
     pub(super) origin: TableOrigin,
     /// Whether the tunnel's network has twice as many addresses.
     pub(super) wide: bool,
+    /// Whether the hub has its Web API.
+    pub(super) api: bool,
 }
 
 impl Layout {
@@ -86,6 +91,7 @@ impl Layout {
             routes: 0,
             origin: TableOrigin::Inline,
             wide: false,
+            api: false,
         }
     }
 }
@@ -316,6 +322,11 @@ impl World {
         (inner(index), PORT).into()
     }
 
+    /// The name of what connects the hosts.
+    pub(super) fn contender(&self) -> &str {
+        &self.contender.name
+    }
+
     /// The hub's machine.
     pub(super) fn hub(&self) -> &NetNamespace {
         &self.hub
@@ -427,6 +438,9 @@ fn hub_configuration(
     let _ = write!(text, "  listener:\n    type: {transport}\nrouters:\n- name: bench\n");
     text.push_str(&table.keys());
     text.push_str("  routes:\n");
+    if layout.api {
+        text.insert_str(0, &format!("api: {{addr: {API}}}\n"));
+    }
     let mut route = |(net, length, name): (Ipv4Addr, u32, usize)| {
         let _ = writeln!(text, "  - {{dst: {net}/{length}, gateway: host-{name}}}");
     };

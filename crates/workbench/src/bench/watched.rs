@@ -1,0 +1,248 @@
+//! What a live page that somebody looks at costs a hub.
+
+use std::{
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use rtun_lab::tools::TcpLoad;
+
+use super::{
+    BenchError, CONGESTION_CONTROL,
+    echo::Echoes,
+    figure::{Figure, PING_PAUSE, warm_up},
+    world::{API, World},
+};
+
+/// What the page asks for in each round, all its views together: a browser shows one of them.
+const QUESTIONS: [&str; 7] = [
+    "/v1/overview",
+    "/v1/problems",
+    "/v1/traffic",
+    "/v1/hosts?sort=traffic&order=desc&per_page=50",
+    "/v1/routes?per_page=50",
+    "/v1/drops",
+    "/v1/series?names=bytes_in,bytes_out,drops,hosts",
+];
+
+/// From one round of questions to the next, as in the page.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// How soon the page ends.
+const POLL: Duration = Duration::from_millis(50);
+
+/// For one answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between a change and what is counted.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// The idle hub is looked at for so many times the length of a measurement: its CPU time is counted in ticks of 10 ms.
+const IDLE: u32 = 5;
+
+/// Whether the page is open, in an order that cancels a steady drift.
+const PHASES: [bool; 4] = [false, true, true, false];
+
+/// What was counted without the page, or with it.
+#[derive(Debug, Default)]
+struct WatchCount {
+    bytes: u64,
+    elapsed: Duration,
+    echoes: Echoes,
+}
+
+/// Four streams and an echo, with and without a page that shows everything and samples dropped packets; and the CPU time of a hub without
+/// traffic that the page looks at.
+pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
+    let page = LivePage::open(world)?;
+    thread::sleep(SETTLE);
+    let (before, start) = (world.cpu()?, Instant::now());
+    thread::sleep(IDLE * during);
+    let idle = 100.0 * (world.cpu()?[0] - before[0]) / start.elapsed().as_secs_f64();
+    page.close()?;
+
+    let load = TcpLoad::start(&[world.flow(0, 1, false); 4], CONGESTION_CONTROL)?;
+    thread::sleep(warm_up(during));
+    let mut counts: [WatchCount; 2] = Default::default();
+    for watched in PHASES {
+        let page = watched.then(|| LivePage::open(world)).transpose()?;
+        thread::sleep(SETTLE);
+        let (before, start) = (load.arrived(), Instant::now());
+        let echoes = Echoes::during(world, PING_PAUSE, during);
+        let count = &mut counts[usize::from(watched)];
+        count.bytes += load.arrived() - before;
+        count.elapsed += start.elapsed();
+        count.echoes.extend(echoes);
+        page.map(LivePage::close).transpose()?;
+    }
+    load.stop()?;
+    Ok(figures(&counts, idle))
+}
+
+fn figures([alone, watched]: &[WatchCount; 2], idle: f64) -> Vec<Figure> {
+    let rate = |count: &WatchCount| count.bytes as f64 * 8.0 / 1e9 / count.elapsed.as_secs_f64();
+    let p99 = |count: &WatchCount| count.echoes.percentile_of_all(99.0);
+    vec![
+        Figure::new("alone", "Gbit/s", rate(alone)),
+        Figure::new("watched", "Gbit/s", rate(watched)),
+        Figure::derived("kept", "%", 100.0 * rate(watched) / rate(alone).max(f64::MIN_POSITIVE)),
+        Figure::new("alone p99", "ms", p99(alone)),
+        Figure::new("watched p99", "ms", p99(watched)),
+        Figure::derived("added p99", "ms", p99(watched) - p99(alone)),
+        Figure::derived("idle cpu", "%", idle),
+    ]
+}
+
+/// A page in a browser: it asks in rounds and holds the stream of events. Ends when it is dropped.
+struct LivePage {
+    ends: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+impl LivePage {
+    /// Fails if the hub has no such page.
+    fn open(world: &World) -> Result<Self, BenchError> {
+        let connect = || world.hub().run(|| Connection::open(API));
+        let (mut asking, mut listening) = (connect()??, connect()??);
+        if asking.ask("GET", QUESTIONS[0], "")? != 200 {
+            return Err(BenchError::NoPage { contender: world.contender().to_owned() });
+        }
+        asking.ask("POST", "/v1/drops/sampling", r#"{"enabled": true, "for": 3600}"#)?;
+        let ends = Arc::new(AtomicBool::new(false));
+        let (asks, listens) = (Arc::clone(&ends), Arc::clone(&ends));
+        let rounds = move || {
+            while !asks.load(Ordering::Relaxed) {
+                for question in QUESTIONS {
+                    let status = asking.ask("GET", question, "")?;
+                    if status != 200 {
+                        return Err(io::Error::other(format!("{question} is answered {status}")));
+                    }
+                }
+                let start = Instant::now();
+                while start.elapsed() < PERIOD && !asks.load(Ordering::Relaxed) {
+                    thread::sleep(POLL);
+                }
+            }
+            Ok(())
+        };
+        let events = move || listening.listen(&listens);
+        let thread = |name: &str| thread::Builder::new().name(name.to_owned());
+        let mut page = Self { ends, threads: vec![thread("page").spawn(rounds)?] };
+        page.threads.push(thread("events").spawn(events)?);
+        Ok(page)
+    }
+
+    /// Fails if the hub has left a question unanswered.
+    fn close(mut self) -> Result<(), BenchError> {
+        Ok(self.end()?)
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        self.ends.store(true, Ordering::Relaxed);
+        self.threads.drain(..).try_for_each(|thread| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+}
+
+impl Drop for LivePage {
+    fn drop(&mut self) {
+        // Who wants to know how it went calls `close`.
+        let _ = self.end();
+    }
+}
+
+/// A connection to the Web API that stays open from one request to the next, as browsers keep it.
+struct Connection {
+    stream: BufReader<TcpStream>,
+}
+
+impl Connection {
+    /// Connects from the namespace of the calling thread.
+    fn open(api: &str) -> io::Result<Self> {
+        let stream = TcpStream::connect(api)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// The status; the body is read and thrown away.
+    fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<u16> {
+        self.send(method, path, body)?;
+        let (status, length) = self.head()?;
+        let body = io::copy(&mut self.stream.by_ref().take(length), &mut io::sink())?;
+        if body == length { Ok(status) } else { Err(ErrorKind::UnexpectedEof.into()) }
+    }
+
+    fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {API}\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        self.stream.get_mut().write_all(request.as_bytes())
+    }
+
+    /// The status, and the bytes that follow.
+    fn head(&mut self) -> io::Result<(u16, u64)> {
+        let (mut status, mut length, mut line) = (None, 0, String::new());
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line)?;
+            let line = line.trim_end().to_ascii_lowercase();
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+            match (line.is_empty(), status) {
+                (false, None) => status = line.split(' ').nth(1).and_then(|it| it.parse().ok()),
+                (false, Some(_)) => {}
+                (true, status) => {
+                    return Ok((status.ok_or(ErrorKind::InvalidData)?, length));
+                }
+            }
+        }
+    }
+
+    /// Reads events until `ends`.
+    fn listen(&mut self, ends: &AtomicBool) -> io::Result<()> {
+        self.send("GET", "/v1/events?since=0", "")?;
+        self.head()?;
+        self.stream.get_ref().set_read_timeout(Some(POLL))?;
+        let mut buffer = [0; 4096];
+        while !ends.load(Ordering::Relaxed) {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_the_page_is_compared_to_without() {
+        let count = |bytes| WatchCount {
+            bytes,
+            elapsed: Duration::from_secs(1),
+            ..WatchCount::default()
+        };
+        let figures = figures(&[count(1_000_000_000), count(980_000_000)], 0.05);
+        let value = |name: &str| figures.iter().find(|it| it.name == name).unwrap().value;
+        assert_eq!(value("alone"), 8.0);
+        assert_eq!(value("kept"), 98.0);
+        assert_eq!(value("added p99"), 0.0);
+        assert_eq!(value("idle cpu"), 0.05);
+    }
+}
