@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Between a change and what is counted.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// The idle hub is looked at for so many times the length of a measurement: its CPU time is counted in ticks of 10 ms.
+/// The idle hub is looked at for this many times the length of a measurement: its CPU time is counted in ticks of 10 ms.
 const IDLE: u32 = 5;
 
 /// Whether the page is open, in an order that cancels a steady drift.
@@ -108,7 +108,7 @@ struct LivePage {
 impl LivePage {
     /// Fails if the hub has no such page.
     fn open(world: &World) -> Result<Self, BenchError> {
-        let connect = || world.hub().run(|| Connection::open(API));
+        let connect = || world.hub().run(|| PageConnection::open(API));
         let (mut asking, mut listening) = (connect()??, connect()??);
         if asking.ask("GET", QUESTIONS[0], "")? != 200 {
             return Err(BenchError::NoPage { contender: world.contender().to_owned() });
@@ -159,11 +159,11 @@ impl Drop for LivePage {
 }
 
 /// A connection to the Web API that stays open from one request to the next, as browsers keep it.
-struct Connection {
+struct PageConnection {
     stream: BufReader<TcpStream>,
 }
 
-impl Connection {
+impl PageConnection {
     /// Connects from the namespace of the calling thread.
     fn open(api: &str) -> io::Result<Self> {
         let stream = TcpStream::connect(api)?;
@@ -233,11 +233,8 @@ mod tests {
 
     #[test]
     fn with_the_page_is_compared_to_without() {
-        let count = |bytes| WatchCount {
-            bytes,
-            elapsed: Duration::from_secs(1),
-            ..WatchCount::default()
-        };
+        let count =
+            |bytes| WatchCount { bytes, elapsed: Duration::from_secs(1), ..WatchCount::default() };
         let figures = figures(&[count(1_000_000_000), count(980_000_000)], 0.05);
         let value = |name: &str| figures.iter().find(|it| it.name == name).unwrap().value;
         assert_eq!(value("alone"), 8.0);
