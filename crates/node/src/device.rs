@@ -204,6 +204,7 @@ impl DeviceMaker {
             let tun = {
                 let _watched_by = self.packets.enter();
                 match self.ethernet {
+                    Some(address) if *offload => Tun::create_ethernet_offloading(&wanted, address)?,
                     Some(address) => Tun::create_ethernet(&wanted, address)?,
                     None if *offload => Tun::create_offloading(&wanted)?,
                     None => Tun::create(&wanted)?,

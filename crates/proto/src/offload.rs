@@ -33,10 +33,12 @@
 //! ```
 
 mod coalesce;
+mod ethernet;
 mod segment;
 mod virtio;
 
 pub use coalesce::{Batch, Coalescer, Group, Groups, MAX_MERGED, MAX_SLICES, SLOTS};
+pub use ethernet::{DeviceFrame, JoinedFrames, MAX_ETHERNET_HEADER};
 pub use virtio::{
     GsoPacket, MAX_HEADERS, MAX_SEGMENTS, OffloadError, VIRTIO_HEADER, VirtioHeader, flag, gso_type,
 };

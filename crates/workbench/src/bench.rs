@@ -103,7 +103,7 @@ pub(crate) struct Bench {
         default_value = "tcp,tls,wss,quic"
     )]
     transports: Vec<BenchTransport>,
-    /// What udp-tunnel compares, separated by commas: udp, tap, relay+TRANSPORT
+    /// What udp-tunnel compares, separated by commas: udp, tap, tap-plain, relay+TRANSPORT
     #[arg(
         long,
         value_name = "VARIANT",

@@ -11,6 +11,7 @@ mod hostile;
 mod interop;
 mod limits;
 mod network;
+mod offload;
 mod relayed;
 mod restarts;
 mod support;

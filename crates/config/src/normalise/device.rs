@@ -56,7 +56,7 @@ pub(super) fn read_with_routes(
         addresses,
         routes: routes.iter().map(|row| row.value.clone()).collect(),
         dns: dns.collect(),
-        offload: listener.or_default(&tun_listener::OFFLOAD),
+        offload: listener.or_default(&device_listener::OFFLOAD),
         gso_frames: listener.or_default(&tun_listener::GSO_FRAMES),
         netns,
     };

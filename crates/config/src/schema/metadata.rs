@@ -120,11 +120,11 @@ objects! {
         take(ROUTE: CommaTexts, "route" | "tun.route", "none", "prefixes led into the device, by `gw` if it is given; list or comma text; [how](configuration.md#routes-of-the-system)");
         take(ROUTES: CommaTexts, "routes" | "tun.routes", "none", "items `PREFIX` or `PREFIX GATEWAY`; list or comma text");
         take(DNS: CommaTexts, "dns" | "tun.dns", "none", "name servers, list or comma text");
+        take(OFFLOAD: Flag, "offload", "true", "rtun's own: whether packets cross the device many at a time, where the kernel can; only speed depends on it");
     }
 
     tun_listener in metadata, "the metadata of a `tun` listener" {
         shared(device_listener);
-        take(OFFLOAD: Flag, "offload", "true", "rtun's own: whether packets cross the device many at a time, where the kernel can; only speed depends on it");
         take(GSO_FRAMES: Flag, "gsoFrames" | "superFrames", "true", "rtun's own: whether such packets go whole to an rtun hub, and come from it; only speed depends on it");
         no_effect("it is for macOS", OneText: "peer", "tun.peer");
         no_effect("it is for Windows", OneText: "guid", "tun.guid");
@@ -144,7 +144,7 @@ objects! {
     tap_listener in metadata, "the metadata of a `tap` listener" {
         shared(device_listener);
         take(MAC: OneText, "mac", "the same at each start", "rtun's own: the hardware address, as `02:00:5e:10:00:01`. Without it one is made of the machine's number (`/etc/machine-id`, or one that is kept), the service's name and the device's addresses");
-        no_effect("frames cross a TAP device one by one", Flag: "offload", "gsoFrames", "superFrames");
+        no_effect("a datagram is one frame", Flag: "gsoFrames", "superFrames");
         no_effect("it is for Windows", OneText: "componentID");
         shared(left_over);
     }

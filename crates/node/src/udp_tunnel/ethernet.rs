@@ -5,6 +5,7 @@
 //! back, so that each knows that the other is there; GOST's does the same without being asked to.
 
 mod client;
+mod delivery;
 mod frames;
 mod hardware_address;
 mod sealing;

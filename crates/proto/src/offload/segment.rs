@@ -56,7 +56,7 @@ impl GsoPacket<'_> {
     ///
     /// If `out` is shorter than that.
     pub fn write_frames_to(&self, out: &mut [u8]) -> usize {
-        self.write_segments::<LEN_PREFIX>(out)
+        self.write_segments::<LEN_PREFIX>(0, 0, out)
     }
 
     /// The number of bytes that [`write_packets_to`](Self::write_packets_to) writes.
@@ -73,13 +73,23 @@ impl GsoPacket<'_> {
     ///
     /// If `out` is shorter than that.
     pub fn write_packets_to(&self, out: &mut [u8]) -> usize {
-        self.write_segments::<0>(out)
+        self.write_segments::<0>(0, 0, out)
+    }
+
+    /// The same with `front` bytes left free before each, and `back` after it.
+    pub(super) fn write_spaced_to(&self, front: usize, back: usize, out: &mut [u8]) -> usize {
+        self.write_segments::<0>(front, back, out)
     }
 
     /// `PREFIX` is [`LEN_PREFIX`], or 0 for no lengths.
-    fn write_segments<const PREFIX: usize>(&self, out: &mut [u8]) -> usize {
+    fn write_segments<const PREFIX: usize>(
+        &self,
+        front: usize,
+        back: usize,
+        out: &mut [u8],
+    ) -> usize {
         let Some(transport) = &self.transport else {
-            return write_whole::<PREFIX>(self.bytes, out);
+            return front + write_whole::<PREFIX>(self.bytes, &mut out[front..]) + back;
         };
         let (headers, payload) = self.bytes.split_at(transport.payload);
         let template = Template::new(transport, headers, payload.len());
@@ -90,7 +100,8 @@ impl GsoPacket<'_> {
             let (data, later) = rest.split_at(len);
             rest = later;
             let place = SegmentPosition { n, last: n == last, offset: n * self.gso_size };
-            written += template.write::<PREFIX>(place, data, &mut out[written..]);
+            written += front;
+            written += template.write::<PREFIX>(place, data, &mut out[written..]) + back;
         }
         written
     }

@@ -3,6 +3,7 @@
 use super::{ip, tcp, udp, word};
 use crate::{
     checksum::Checksum,
+    ethernet::ShortFrame,
     frame::MAX_FRAME,
     packet::{Packet, PacketError, protocol},
 };
@@ -161,6 +162,9 @@ pub enum OffloadError {
     /// What follows is no IP packet.
     #[error(transparent)]
     Packet(#[from] PacketError),
+    /// What follows is no Ethernet frame.
+    #[error(transparent)]
+    Frame(#[from] ShortFrame),
     /// Bytes after the packet.
     #[error("{0} bytes after the packet")]
     Padding(usize),

@@ -13,10 +13,10 @@ use crate::packets::*;
 
 /// A group as the device gets it.
 #[derive(Debug)]
-struct Written {
-    packets: usize,
-    header: VirtioHeader,
-    packet: Vec<u8>,
+pub(crate) struct Written {
+    pub(crate) packets: usize,
+    pub(crate) header: VirtioHeader,
+    pub(crate) packet: Vec<u8>,
 }
 
 /// Gives complete packets in one receive buffer.
@@ -53,7 +53,7 @@ fn joined(packets: &[Vec<u8>]) -> Vec<usize> {
 }
 
 /// The packets that a device makes of a group, computed slowly and only from its virtio-net header.
-fn expand(group: &Written) -> Vec<Vec<u8>> {
+pub(crate) fn expand(group: &Written) -> Vec<Vec<u8>> {
     if group.header.gso_type == gso_type::NONE {
         assert_eq!((group.packets, group.header), (1, VirtioHeader::default()));
         return vec![group.packet.clone()];
@@ -122,7 +122,7 @@ fn segment(group: &Written) -> Vec<Vec<u8>> {
 
 /// A packet with "don't fragment" may have any identification (RFC 6864 section 4.1), so a fixed one may become a counted
 /// one.
-fn without_free_id(packet: &[u8]) -> Vec<u8> {
+pub(crate) fn without_free_id(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 && packet[6] & 0x40 != 0 {
         packet[4..6].fill(0);

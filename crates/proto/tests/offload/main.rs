@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod coalesce;
+mod ethernet;
 mod gso_frame;
 mod hostile;
 mod packets;

@@ -54,28 +54,30 @@ impl Tun {
         let file = open_control()?;
         let name =
             attach(&file, wanted, libc::IFF_TAP).map_err(|source| attach_error(wanted, source))?;
-        set_address(&file, address).map_err(|source| TunError::System {
-            action: format!("giving {name} the hardware address {address}"),
-            source,
-        })?;
+        set_address(&file, &name, address)?;
         Self::watch(file, name, config.mtu, Offload::None)
     }
 
-    /// The same, with as much [`Offload`] as the kernel has; [`PacketDevice::offload`] tells how much.
+    /// Like [`create`](Self::create), with as much [`Offload`] as the kernel has; [`PacketDevice::offload`] tells how much.
     pub fn create_offloading(config: &TunConfig) -> Result<Tun, TunError> {
-        let wanted = wanted_name(config, ANY_NAME)?;
-        let file = open_control()?;
-        match attach(&file, wanted, libc::IFF_TUN | libc::IFF_VNET_HDR) {
-            Ok(name) => match offload(&file) {
-                Offload::None => {}
-                offload => return Self::watch(file, name, config.mtu, offload),
-            },
-            Err(source) if source.raw_os_error() == Some(libc::EINVAL) => {}
-            Err(source) => return Err(attach_error(wanted, source)),
+        match attach_offloading(wanted_name(config, ANY_NAME)?, libc::IFF_TUN)? {
+            Some((file, name, offload)) => Self::watch(file, name, config.mtu, offload),
+            None => Self::create(config),
         }
-        // The device, if it was made, goes with its descriptor.
-        drop(file);
-        Self::create(config)
+    }
+
+    /// Like [`create_ethernet`](Self::create_ethernet), with as much [`Offload`] as the kernel has.
+    pub fn create_ethernet_offloading(
+        config: &TunConfig,
+        address: MacAddress,
+    ) -> Result<Tun, TunError> {
+        match attach_offloading(wanted_name(config, ANY_TAP_NAME)?, libc::IFF_TAP)? {
+            Some((file, name, offload)) => {
+                set_address(&file, &name, address)?;
+                Self::watch(file, name, config.mtu, offload)
+            }
+            None => Self::create_ethernet(config, address),
+        }
     }
 
     fn watch(file: File, name: String, mtu: u16, offload: Offload) -> Result<Tun, TunError> {
@@ -186,8 +188,25 @@ fn attach(file: &File, wanted: &str, flags: libc::c_int) -> io::Result<String> {
     Ok(name.to_string_lossy().into_owned())
 }
 
-/// Gives the device of this descriptor a hardware address.
-fn set_address(file: &File, address: MacAddress) -> io::Result<()> {
+/// Makes the device `wanted` with as much offload as the kernel has; none where it has none.
+fn attach_offloading(
+    wanted: &str,
+    kind: libc::c_int,
+) -> Result<Option<(File, String, Offload)>, TunError> {
+    let file = open_control()?;
+    // The device, if it was made, goes with its descriptor.
+    match attach(&file, wanted, kind | libc::IFF_VNET_HDR) {
+        Ok(name) => match offload(&file) {
+            Offload::None => Ok(None),
+            offload => Ok(Some((file, name, offload))),
+        },
+        Err(source) if source.raw_os_error() == Some(libc::EINVAL) => Ok(None),
+        Err(source) => Err(attach_error(wanted, source)),
+    }
+}
+
+/// Gives the device of this descriptor, called `name`, a hardware address.
+fn set_address(file: &File, name: &str, address: MacAddress) -> Result<(), TunError> {
     // SAFETY: `ifreq` is plain old data for which all zeroes is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     let mut hardware = libc::sockaddr { sa_family: libc::ARPHRD_ETHER, sa_data: [0; 14] };
@@ -198,7 +217,10 @@ fn set_address(file: &File, address: MacAddress) -> io::Result<()> {
     // SAFETY: SIOCSIFHWADDR reads one `ifreq`; the pointer is to one that lives across the call, and the descriptor, which says
     // whose address it is, is open because `file` is borrowed.
     if unsafe { libc::ioctl(file.as_raw_fd(), libc::SIOCSIFHWADDR, &raw const request) } < 0 {
-        return Err(io::Error::last_os_error());
+        return Err(TunError::System {
+            action: format!("giving {name} the hardware address {address}"),
+            source: io::Error::last_os_error(),
+        });
     }
     Ok(())
 }

@@ -14,6 +14,8 @@ pub(super) enum TunnelVariant {
     Relay(String),
     /// UDP itself, of Ethernet frames in clear.
     Tap,
+    /// The same with devices that exchange one frame at a time.
+    TapPlain,
 }
 
 impl TunnelVariant {
@@ -23,6 +25,7 @@ impl TunnelVariant {
         let services = match self {
             Self::Udp => vec![format!("tun://:{port}?{device}")],
             Self::Tap => vec![format!("tap://:{port}?{device}")],
+            Self::TapPlain => vec![format!("tap://:{port}?{device}&offload=false")],
             Self::Relay(transport) => vec![
                 format!("tun://127.0.0.1:{BEHIND_RELAY}?{device}"),
                 format!("relay+{transport}://:{port}?bind=true&nodelay=true"),
@@ -39,6 +42,9 @@ impl TunnelVariant {
                 vec!["-L".to_owned(), format!("tun://:0/{server}?{device}&keepalive=true")]
             }
             Self::Tap => vec!["-L".to_owned(), format!("tap://:0/{server}?{device}")],
+            Self::TapPlain => {
+                vec!["-L".to_owned(), format!("tap://:0/{server}?{device}&offload=false")]
+            }
             Self::Relay(transport) => vec![
                 "-L".to_owned(),
                 format!("tun://:0/:{BEHIND_RELAY}?{device}&keepalive=true"),
@@ -54,6 +60,7 @@ impl fmt::Display for TunnelVariant {
         match self {
             Self::Udp => f.write_str("udp"),
             Self::Tap => f.write_str("tap"),
+            Self::TapPlain => f.write_str("tap-plain"),
             Self::Relay(transport) => write!(f, "relay+{transport}"),
         }
     }
@@ -66,12 +73,13 @@ impl FromStr for TunnelVariant {
         match (text, text.strip_prefix("relay+")) {
             ("udp", _) => Ok(Self::Udp),
             ("tap", _) => Ok(Self::Tap),
+            ("tap-plain", _) => Ok(Self::TapPlain),
             (_, Some(name))
                 if !name.is_empty() && name.bytes().all(|it| it.is_ascii_alphanumeric()) =>
             {
                 Ok(Self::Relay(name.to_owned()))
             }
-            _ => Err(format!("{text:?} is none of udp, tap and relay+TRANSPORT")),
+            _ => Err(format!("{text:?} is none of udp, tap, tap-plain and relay+TRANSPORT")),
         }
     }
 }
@@ -93,6 +101,11 @@ mod tests {
                 "tap",
                 "tap://:8443?net=10.64.255.254/16&mtu=1400",
                 "tap://:0/10.0.1.1:8443?net=10.64.0.1/16&mtu=1400",
+            ),
+            (
+                "tap-plain",
+                "tap://:8443?net=10.64.255.254/16&mtu=1400&offload=false",
+                "tap://:0/10.0.1.1:8443?net=10.64.0.1/16&mtu=1400&offload=false",
             ),
             (
                 "relay+wss",

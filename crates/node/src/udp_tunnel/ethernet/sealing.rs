@@ -22,6 +22,11 @@ impl Sealing {
         self.cipher.as_ref().map(|cipher| cipher.method().to_string())
     }
 
+    /// Whether there is a cipher.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.cipher.is_some()
+    }
+
     /// How many bytes stand before a frame in its datagram.
     pub(super) fn front(&self) -> usize {
         self.cipher.as_ref().map_or(0, |cipher| cipher.method().salt_len())

@@ -238,10 +238,15 @@ fn peer(
 }
 
 impl Switching {
-    /// The way to a client, to whom a frame of this many bytes goes; none: it is not known any more.
-    fn towards(&mut self, peer: SocketAddr, bytes: usize) -> Option<DatagramDestination> {
+    /// The way to a client, to whom this many frames and bytes go; none: it is not known any more.
+    fn towards(
+        &mut self,
+        peer: SocketAddr,
+        frames: usize,
+        bytes: usize,
+    ) -> Option<DatagramDestination> {
         let traffic = self.bridge.traffic(peer)?;
-        traffic.sent.add(1, bytes as u64);
+        traffic.sent.add(frames as u64, bytes as u64);
         Some(DatagramDestination { to: peer, local: traffic.local })
     }
 }

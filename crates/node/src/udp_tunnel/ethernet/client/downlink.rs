@@ -1,6 +1,6 @@
 //! What a client's server sends: frames for the device, and its own keepalives back.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr, ops::Range, sync::Arc};
 
 use rtun_core::udp_tunnel::DatagramDrop;
 use rtun_proto::{
@@ -8,15 +8,17 @@ use rtun_proto::{
     frame::Frames,
     frame_content::FrameContent,
 };
-use rtun_system::tun::PacketDevice;
-use rtun_transport::udp::{MAX_DATAGRAM, ReceivedDatagrams};
+use rtun_transport::udp::ReceivedDatagrams;
 use tracing::info;
 
 use super::{
-    super::super::{
-        conversation::{Conversation, DialledServer, TakenFrames},
-        limits::{DEVICE, LimitedPath, ReleasedDatagrams, SERVER},
-        limits_of_client,
+    super::{
+        super::{
+            conversation::{Conversation, DialledServer, TakenFrames},
+            limits::{DEVICE, LimitedPath, ReleasedDatagrams, SERVER},
+            limits_of_client,
+        },
+        delivery::FrameDelivery,
     },
     TapClientState,
 };
@@ -36,8 +38,7 @@ enum Heard {
 }
 
 impl Conversation for Switched {
-    /// Where a datagram is opened.
-    type Intake = Box<[u8]>;
+    type Intake = FrameDelivery;
 
     const CONTENT: FrameContent = FrameContent::Ethernet;
 
@@ -53,8 +54,8 @@ impl Conversation for Switched {
         self.state.sealing.sealed(&keepalive(self.state.mac)).unwrap_or_default()
     }
 
-    fn intake(&self) -> Box<[u8]> {
-        vec![0; MAX_DATAGRAM + 1].into()
+    fn intake(&self) -> FrameDelivery {
+        FrameDelivery::new(&*self.port, &self.state.sealing)
     }
 
     fn take(
@@ -62,14 +63,15 @@ impl Conversation for Switched {
         server: &str,
         remote: SocketAddr,
         received: &ReceivedDatagrams,
-        room: &mut Box<[u8]>,
+        delivery: &mut FrameDelivery,
     ) -> bool {
         let mut arrived = ArrivedFrames::default();
         for run in received.runs() {
             for at in run.datagrams() {
-                self.sort(&received.buffer()[at], room, &mut arrived);
+                self.sort(received.buffer(), at, delivery, &mut arrived);
             }
         }
+        delivery.deliver(received.buffer(), &*self.port, &self.state.received);
         self.note(server, &remote, &arrived)
     }
 
@@ -78,13 +80,15 @@ impl Conversation for Switched {
         server: &str,
         relay: &str,
         bytes: &[u8],
-        room: &mut Box<[u8]>,
+        delivery: &mut FrameDelivery,
     ) -> TakenFrames {
         let mut arrived = ArrivedFrames::default();
         let mut frames = Frames::new(bytes);
         for frame in frames.by_ref() {
-            self.sort(frame.payload, room, &mut arrived);
+            let start = frame.range.end - frame.payload.len();
+            self.sort(bytes, start..frame.range.end, delivery, &mut arrived);
         }
+        delivery.deliver(bytes, &*self.port, &self.state.received);
         let answered = self.note(server, &relay, &arrived);
         TakenFrames { len: frames.consumed(), answered }
     }
@@ -100,9 +104,16 @@ struct ArrivedFrames {
 }
 
 impl Switched {
-    /// Hands one datagram of the server on.
-    fn sort(&self, datagram: &[u8], room: &mut [u8], arrived: &mut ArrivedFrames) {
-        match self.deliver(datagram, room) {
+    /// Sorts one datagram of the server, which stands at this place of `buffer`: a frame is for the device.
+    fn sort(
+        &self,
+        buffer: &[u8],
+        at: Range<usize>,
+        delivery: &mut FrameDelivery,
+        arrived: &mut ArrivedFrames,
+    ) {
+        let len = at.len() as u64;
+        match self.open(buffer, at, delivery) {
             Ok(Heard::Frame) => {}
             Ok(Heard::Echo) => {
                 arrived.answered = true;
@@ -111,19 +122,16 @@ impl Switched {
             Err(reason) => self.state.received.count_drops(reason, 1),
         }
         arrived.packets += 1;
-        arrived.bytes += datagram.len() as u64;
+        arrived.bytes += len;
     }
 
     /// Moves what has waited for limits, without end.
     pub(super) async fn release(&self) {
         let TapClientState { limits, dialled, sent, received, .. } = &*self.state;
+        let mut delivery = FrameDelivery::of_opened(&*self.port);
         let deliver = |released: &ReleasedDatagrams| {
-            for at in released.of_server() {
-                match self.port.try_send(&released.buffer[at]) {
-                    Ok(len) => received.count_out(1, len as u64),
-                    Err(_) => received.count_drops(DatagramDrop::Device, 1),
-                }
-            }
+            released.of_server().for_each(|at| delivery.push(at));
+            delivery.deliver(&released.buffer, &*self.port, received);
         };
         limits_of_client::release(limits, dialled, (sent, received), deliver).await;
     }
@@ -138,9 +146,15 @@ impl Switched {
         answered
     }
 
-    fn deliver(&self, datagram: &[u8], room: &mut [u8]) -> Result<Heard, DatagramDrop> {
+    fn open(
+        &self,
+        buffer: &[u8],
+        at: Range<usize>,
+        delivery: &mut FrameDelivery,
+    ) -> Result<Heard, DatagramDrop> {
         let TapClientState { mac, sealing, received, limits, .. } = &*self.state;
-        let bytes = sealing.open(datagram, room)?;
+        let opened = delivery.open(sealing, buffer, at)?;
+        let bytes = delivery.frame(buffer, &opened);
         let frame = EthernetFrame::parse(bytes)?;
         if frame.source() == *mac {
             return if is_keepalive(&frame) {
@@ -156,8 +170,7 @@ impl Switched {
             limits.wait(LimitedPath::Out, SERVER, DEVICE, bytes, received);
             return Ok(Heard::Frame);
         }
-        let len = self.port.try_send(bytes).map_err(|_| DatagramDrop::Device)?;
-        received.count_out(1, len as u64);
+        delivery.push(opened);
         Ok(Heard::Frame)
     }
 }

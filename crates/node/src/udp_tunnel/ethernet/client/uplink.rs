@@ -13,7 +13,7 @@ use super::{
             limits::{DEVICE, LimitedPath, SERVER},
             relayed::send_frames,
         },
-        frames::{FrameGather, FrameRead},
+        frames::{FrameGather, FrameRead, KeptDatagrams},
     },
     TapClientState,
 };
@@ -55,33 +55,33 @@ fn fill<D: PacketDevice>(
     // Without a server nothing fills up: it is enough to take what there is, batch by batch.
     let mut unsent = 0;
     while !gather.is_full() && unsent < 256 {
-        let at = match gather.take(device, sealing, counters)? {
+        match gather.take(device, sealing, counters)? {
             FrameRead::Nothing => break,
             FrameRead::Nonsense => continue,
-            FrameRead::Frame(at) => at,
-        };
+            FrameRead::Frames => {}
+        }
+        let frames = gather.frames();
         let pushed = match connected {
             Some(_) if limits.is_over_quota() => Err(DatagramDrop::QuotaExceeded),
-            Some(_) if limits.holds(LimitedPath::In, SERVER) => {
-                gather.sealed(&at, sealing).map(|datagram| {
-                    limits.wait(LimitedPath::In, SERVER, DEVICE, datagram, counters);
-                })
-            }
+            Some(_) if limits.holds(LimitedPath::In, SERVER) => (0..frames).try_for_each(|n| {
+                let datagram = gather.sealed(n, sealing)?;
+                limits.wait(LimitedPath::In, SERVER, DEVICE, datagram, counters);
+                Ok(())
+            }),
             Some(ServerPath::Socket(server)) => {
                 let destination = DatagramDestination { to: server.remote, local: None };
-                gather.keep(at, sealing).map(|at| {
-                    let len = at.len();
-                    gather.batch.outgoings.push(destination, at, len);
+                gather.keep(sealing).map(|KeptDatagrams { at, each }| {
+                    gather.batch.outgoings.push(destination, at, each);
                 })
             }
-            Some(ServerPath::Relay(_)) => gather.push_frame(&at, sealing),
+            Some(ServerPath::Relay(_)) => gather.keep_on_stream(sealing),
             None => {
                 unsent += 1;
                 Err(DatagramDrop::NotConnected)
             }
         };
         if let Err(reason) = pushed {
-            counters.count_drops(reason, 1);
+            counters.count_drops(reason, frames as u64);
         }
     }
     Ok(())

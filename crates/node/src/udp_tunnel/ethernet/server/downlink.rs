@@ -8,16 +8,18 @@ use std::{
 
 use rtun_core::udp_tunnel::{BridgePort, DatagramDrop, FrameTarget};
 use rtun_proto::ethernet::EthernetFrame;
-use rtun_system::tun::PacketDevice;
-use rtun_transport::udp::{DatagramSocket, MAX_DATAGRAM, ReceivedDatagrams};
+use rtun_transport::udp::{DatagramSocket, ReceivedDatagrams};
 use tracing::info;
 
 use super::{
-    super::super::{
-        access::admits,
-        arrivals::next_batch,
-        gather::{DatagramDestination, OutgoingRuns},
-        limits::{DEVICE, LimitedPath, ReleasedDatagrams, number_of},
+    super::{
+        super::{
+            access::admits,
+            arrivals::next_batch,
+            gather::{DatagramDestination, OutgoingRuns},
+            limits::{DEVICE, LimitedPath, ReleasedDatagrams, number_of},
+        },
+        delivery::FrameDelivery,
     },
     SwitchPaths, Switching, TapServerState,
 };
@@ -33,11 +35,12 @@ const SAY_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn run(paths: &SwitchPaths) {
     let SwitchPaths { state, socket, .. } = paths;
     let mut received = ReceivedDatagrams::default();
-    let mut turn = SwitchTurn::new();
+    let mut turn = SwitchTurn::new(paths);
     let mut turns = ReadTurns::default();
     loop {
         next_batch(socket, &mut received).await;
         turn.judge(paths, &received);
+        turn.delivery.deliver(received.buffer(), &*paths.port, &state.received);
         // What goes on to clients goes as it has come: all have the same key.
         turn.outgoings.send(received.buffer(), socket, &state.received).await;
         turn.echo(socket);
@@ -49,12 +52,13 @@ pub(super) async fn run(paths: &SwitchPaths) {
 pub(super) async fn release(paths: &SwitchPaths) {
     let SwitchPaths { state, socket, .. } = paths;
     let mut released = ReleasedDatagrams::default();
-    let (mut turn, mut outward) = (SwitchTurn::new(), OutgoingRuns::default());
+    let (mut turn, mut outward) = (SwitchTurn::new(paths), OutgoingRuns::default());
     let mut turns = ReadTurns::default();
     loop {
         state.limits.ready().await;
         state.limits.release(&mut released, [&state.received, &state.sent]);
         turn.judge_released(paths, &released, &mut outward);
+        turn.delivery.deliver(&released.buffer, &*paths.port, &state.received);
         turn.outgoings.send(&released.buffer, socket, &state.received).await;
         outward.send(&released.buffer, socket, &state.sent).await;
         turn.echo(socket);
@@ -67,8 +71,7 @@ struct SwitchTurn {
     outgoings: OutgoingRuns,
     echoes: Vec<(DatagramDestination, Vec<u8>)>,
     copies: usize,
-    /// Where a datagram is opened.
-    room: Box<[u8]>,
+    delivery: FrameDelivery,
     said: Option<Instant>,
 }
 
@@ -84,12 +87,12 @@ struct ArrivedDatagram<'a> {
 }
 
 impl SwitchTurn {
-    fn new() -> Self {
+    fn new(paths: &SwitchPaths) -> Self {
         Self {
             outgoings: OutgoingRuns::default(),
             echoes: Vec::new(),
             copies: 0,
-            room: vec![0; MAX_DATAGRAM + 1].into(),
+            delivery: FrameDelivery::new(&*paths.port, &paths.state.sealing),
             said: None,
         }
     }
@@ -169,7 +172,7 @@ impl SwitchTurn {
         arrived: ArrivedDatagram<'_>,
         now: Instant,
     ) -> Result<(), DatagramDrop> {
-        let SwitchPaths { state, port, .. } = paths;
+        let SwitchPaths { state, .. } = paths;
         let ArrivedDatagram { buffer, at, from: peer, local, has_waited } = arrived;
         if !admits(&switching.admissions, peer.ip()) {
             return Err(DatagramDrop::Auth);
@@ -181,7 +184,8 @@ impl SwitchTurn {
             state.limits.wait(LimitedPath::In, peer, DEVICE, datagram, &state.received);
             return Ok(());
         }
-        let frame = state.sealing.open(datagram, &mut self.room)?;
+        let opened = self.delivery.open(&state.sealing, buffer, at.clone())?;
+        let frame = self.delivery.frame(buffer, &opened);
         let parsed = EthernetFrame::parse(frame)?;
         let from = BridgePort::Peer(peer);
         let target = switching.bridge.forward(from, &parsed, now);
@@ -225,8 +229,7 @@ impl SwitchTurn {
             }
         };
         if to_device {
-            let len = port.try_send(frame).map_err(|_| DatagramDrop::Device)?;
-            state.received.count_out(1, len as u64);
+            self.delivery.push(opened);
         }
         Ok(())
     }
@@ -249,7 +252,7 @@ fn send_on(
 ) {
     let ClientDatagram { buffer, at, from } = datagram;
     let len = at.len();
-    let Some(destination) = switching.towards(to, len) else { return };
+    let Some(destination) = switching.towards(to, 1, len) else { return };
     if state.limits.holds(LimitedPath::Out, to) {
         // From here on it counts as what clients are sent.
         state.received.count_out(1, len as u64);

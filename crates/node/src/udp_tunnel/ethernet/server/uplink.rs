@@ -9,7 +9,7 @@ use rtun_system::tun::PacketDevice;
 use super::{
     super::{
         super::limits::{DEVICE, LimitedPath},
-        frames::{FrameGather, FrameRead},
+        frames::{FrameGather, FrameRead, KeptDatagrams},
     },
     SwitchPaths, Switching, TapServerState,
 };
@@ -44,30 +44,35 @@ fn fill<D: PacketDevice>(
     let now = Instant::now();
     let mut switching = state.switching();
     while !gather.is_full() {
-        let at = match gather.take(device, sealing, counters)? {
+        match gather.take(device, sealing, counters)? {
             FrameRead::Nothing => break,
             FrameRead::Nonsense => continue,
-            FrameRead::Frame(at) => at,
-        };
-        let judged = judge(&mut switching, gather.frame(&at), targets, now);
+            FrameRead::Frames => {}
+        }
+        let (frames, bytes) = (gather.frames(), gather.bytes());
+        // What was taken at once goes to the same places: its frames have the same addresses.
+        let judged = judge(&mut switching, gather.first(), targets, now);
         let judged = judged.and_then(|()| match limits.is_over_quota() {
             true => Err(DatagramDrop::QuotaExceeded),
-            false => gather.keep(at.clone(), sealing),
+            false => gather.keep(sealing),
         });
-        match judged {
-            Ok(datagram) => {
-                for peer in targets.drain(..) {
-                    let Some(destination) = switching.towards(peer, at.len()) else { continue };
-                    let batch = &mut gather.batch;
-                    if limits.holds(LimitedPath::Out, peer) {
-                        let bytes = &batch.buffer()[datagram.clone()];
-                        limits.wait(LimitedPath::Out, peer, DEVICE, bytes, counters);
-                    } else {
-                        batch.outgoings.push(destination, datagram.clone(), datagram.len());
-                    }
-                }
+        let KeptDatagrams { at, each } = match judged {
+            Ok(kept) => kept,
+            Err(reason) => {
+                counters.count_drops(reason, frames as u64);
+                continue;
             }
-            Err(reason) => counters.count_drops(reason, 1),
+        };
+        for peer in targets.drain(..) {
+            let Some(destination) = switching.towards(peer, frames, bytes) else { continue };
+            let batch = &mut gather.batch;
+            if limits.holds(LimitedPath::Out, peer) {
+                for datagram in batch.buffer()[at.clone()].chunks(each) {
+                    limits.wait(LimitedPath::Out, peer, DEVICE, datagram, counters);
+                }
+            } else {
+                batch.outgoings.push(destination, at.clone(), each);
+            }
         }
     }
     Ok(())
