@@ -1,11 +1,17 @@
 //! Ethernet tunnels through a relay, over every transport that GOST's relay works on, and through a SOCKS5 proxy.
 
 use std::{
+    fs,
     io::{self, Read, Write},
     net::{TcpListener, TcpStream},
+    time::Duration,
 };
 
-use rtun_lab::{NetNamespace, tools::tcp_hash_transfer};
+use nix::sys::signal::Signal;
+use rtun_lab::{
+    NetNamespace,
+    tools::{Pulse, tcp_hash_transfer, udp_echo},
+};
 use rtun_proto::{
     ethernet::{MacAddress, keepalive},
     frame::write_frame,
@@ -110,6 +116,61 @@ fn a_relay_that_starts_again_has_its_clients_again_and_a_lost_client_leaves_noth
         let lost: u64 = lost.map(|count| count.as_u64().unwrap()).sum();
         assert_eq!(count("packets_in"), count("packets_out") + lost, "{direction}: {shown}");
     }
+    rtun.stop();
+}
+
+#[test]
+fn a_reload_that_removes_one_user_costs_the_other_no_frame() {
+    let Some(world) = World::new() else { return };
+    let (one, two) = (world.machine("one"), world.machine("two"));
+    let config = |users: &str| {
+        format!(
+            "
+services:
+- name: server
+  addr: 127.0.0.1:8421
+  handler: {{type: tap, auth: {{username: aes-256-gcm, password: secret}}}}
+  listener: {{type: tap, metadata: {{net: '192.168.124.1/24,fd99::1/64', name: tap0}}}}
+- {{name: relay, addr: ':8443', handler: {{type: relay, auther: users}}, listener: {{type: tls}}}}
+authers: [{{name: users, auths: [{users}]}}]
+"
+        )
+    };
+    let both = config("{username: one, password: p}, {username: two, password: p}");
+    let file = world.file("site.yaml", &both);
+    let rtun = world.start(&world.hub, &["-C", file.to_str().unwrap()]);
+    rtun.wait_for("relay listens");
+    let relay = || nth_status(&rtun, 0);
+    let chain = |user: &str| format!("relay+tls://{user}:p@{HUB}:8443");
+    let first = client(&world, &one, SEALED, 2, &chain("one"));
+    let second = client(&world, &two, SEALED, 3, &chain("two"));
+    [&first, &second].into_iter().for_each(is_answered);
+    reaches(&one, "192.168.124.1");
+    let echo = udp_echo(&world.hub, at("192.168.124.1", 7)).unwrap();
+    let pulse = Pulse::start(&one, echo.address(), Duration::from_millis(5)).unwrap();
+    let port = |report: &Value| report["clients"][0]["outer"].clone();
+    fs::write(&file, config("{username: one, password: p}")).unwrap();
+    rtun.process.signal(Signal::SIGHUP).unwrap();
+    wait_until("one client", || relay()["clients"].as_array().unwrap().len() == 1);
+    let before = port(&relay());
+    wait_until("a refusal", || !relay()["refused"]["auth_failed"].is_null());
+    assert_eq!(relay()["ended"]["revoked"]["count"], 1, "{}", relay());
+    // And a service of the same process that goes takes nothing with it.
+    let more =
+        "- {name: more, addr: ':8444', handler: {type: relay}, listener: {type: tcp}}\nauthers:";
+    let alone = config("{username: one, password: p}");
+    fs::write(&file, alone.replace("authers:", more)).unwrap();
+    rtun.process.signal(Signal::SIGHUP).unwrap();
+    wait_until("another relay", || rtun.log().matches("relay listens").count() == 2);
+    fs::write(&file, alone).unwrap();
+    rtun.process.signal(Signal::SIGHUP).unwrap();
+    wait_until("one relay", || rtun.log().contains("service removed"));
+    let run = pulse.stop().unwrap();
+    assert_eq!(run.arrived, run.sent, "{run:?}");
+    assert_eq!(port(&relay()), before, "the same connection");
+    assert_eq!(status(&first)["failed"], 0);
+    second.stop();
+    first.stop();
     rtun.stop();
 }
 
