@@ -6,15 +6,18 @@ mod common;
 
 use std::{
     io::{BufRead, BufReader, Write},
+    net::UdpSocket,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Output, Stdio},
 };
 
 use common::{
-    Rtun, THREE_HOSTS, World,
+    HUB, Rtun, SOON, THREE_HOSTS, World,
     raw::{RawHost, udp},
     reaches, wait_until,
 };
+use rtun_node::control_socket::{ControlRequest, FollowRequest, follow};
+use rtun_proto::udp_tunnel::{Passphrase, encode_register};
 use serde_json::Value;
 
 /// The program as anybody starts it who knows this socket.
@@ -201,4 +204,37 @@ fn top_shows_hosts_and_gives_the_terminal_back() {
     let (page, after) = on_a_terminal(&socket, "", &[]);
     assert!(!page.contains("1049h") && page.contains("no process listens there"), "{page:?}");
     assert!(after.starts_with('1') && is_restored(&after), "{after}");
+}
+
+#[test]
+fn clients_of_a_udp_tunnel_come_in_events_and_what_they_lose_in_samples() {
+    let Some(world) = World::new() else { return };
+    let server = world.start(&world.hub, &["-L", "tun://:8421?net=192.168.123.1/24&name=tun0"]);
+    let socket = socket_of(&server);
+    wait_until("a listening server", || server.log().contains("listening on"));
+    let machine = world.machine("client");
+    let client = machine.run(|| UdpSocket::bind("0.0.0.0:0")).unwrap().unwrap();
+    client.set_read_timeout(Some(SOON)).unwrap();
+    client.connect((HUB, 8421)).unwrap();
+    client.send(&encode_register(Passphrase::NONE, &["192.168.123.2".parse().unwrap()])).unwrap();
+    client.recv(&mut [0; 2000]).unwrap();
+    let outer = client.local_addr().unwrap().to_string();
+    let followed = ControlRequest::Follow(FollowRequest::Events { after: Some(0) });
+    let mut events = follow(&socket, &followed).unwrap();
+    let joined = events.find_map(|line| {
+        let event = line.unwrap()["event"].take();
+        (event["kind"] == "host_joined").then_some(event)
+    });
+    let joined = joined.unwrap();
+    assert_eq!(
+        (&joined["host"], &joined["text"]),
+        (&outer.as_str().into(), &"registered 192.168.123.2".into())
+    );
+    let mut drops = Live::start(&socket, &["drops"]);
+    wait_until("somebody looks", || is_sampling(&socket));
+    client.send(&udp("192.168.123.9", "172.16.9.9", b"forged")).unwrap();
+    let line = drops.wait_for("spoofed");
+    let said = format!("192.168.123.9 -> 172.16.9.9 udp, 34 bytes, of {outer}");
+    assert!(line.contains(&said), "{line} {said}");
+    server.stop();
 }

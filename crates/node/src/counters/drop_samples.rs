@@ -1,8 +1,8 @@
 //! The last packets that were lost for each reason, kept while somebody wants to see them.
 
 use std::{
-    collections::VecDeque,
-    net::IpAddr,
+    collections::{BTreeMap, VecDeque},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -10,8 +10,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rtun_core::{DropReason, HostName, NamespaceId};
-use rtun_proto::{extension::ip_packet, packet::Packet};
+use rtun_core::{DropReason, HostName, NamespaceId, udp_tunnel::DatagramDrop};
+use rtun_proto::{
+    ethernet::EthernetFrame, extension::ip_packet, frame_content::FrameContent, packet::Packet,
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -38,7 +40,8 @@ struct KeptSamples {
     /// Those who want samples for as long as they look.
     leases: usize,
     next: u64,
-    by_reason: [VecDeque<RawSample>; DropReason::COUNT],
+    /// By the words of their reasons.
+    by_reason: BTreeMap<&'static str, VecDeque<RawSample>>,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,18 @@ struct RawSample {
     id: u64,
     at: SystemTime,
     counted: Arc<CountedAt>,
+    peer: Option<SocketAddr>,
     packet: Option<SampledPacket>,
+    length: usize,
+}
+
+/// What is kept of a lost packet.
+struct LostPacket<'a> {
+    reason: &'static str,
+    /// The client of a tunnel that it came from, or was for.
+    peer: Option<SocketAddr>,
+    /// An IP packet, or anything else.
+    packet: &'a [u8],
     length: usize,
 }
 
@@ -79,7 +93,8 @@ pub struct DropSample {
     pub service: String,
     /// The namespace, at a hub.
     pub namespace: Option<String>,
-    /// The host that it is counted at: the one that sent it, or the one in whose queue it waited.
+    /// The host that it is counted at: the one that sent it, or the one in whose queue it waited. In a tunnel, where that client
+    /// sends from.
     pub host: Option<String>,
     /// Its source address, if it has an IP header.
     pub source: Option<IpAddr>,
@@ -125,9 +140,10 @@ impl DropSamples {
     /// The samples after the one of this number, the oldest first.
     pub(crate) fn after(&self, id: u64) -> Vec<DropSample> {
         let kept = self.kept();
-        let reasons = DropReason::ALL.into_iter().zip(&kept.by_reason);
-        let mut samples: Vec<_> = reasons
-            .flat_map(|(reason, samples)| samples.iter().map(move |sample| (reason, sample)))
+        let mut samples: Vec<_> = kept
+            .by_reason
+            .iter()
+            .flat_map(|(reason, samples)| samples.iter().map(move |sample| (*reason, sample)))
             .filter(|(_, sample)| sample.id > id)
             .map(|(reason, sample)| sample.report(reason))
             .collect();
@@ -136,14 +152,13 @@ impl DropSamples {
     }
 
     /// Keeps this packet if samples are wanted. Never waits: where another thread is at it, the packet is not kept.
-    fn add(&self, counted: &Arc<CountedAt>, reason: DropReason, payload: &[u8]) {
+    fn add(&self, counted: &Arc<CountedAt>, lost: &LostPacket<'_>) {
         let Ok(mut kept) = self.kept.try_lock() else { return };
         if !kept.lasts(&self.on) {
             return;
         }
         kept.next += 1;
-        let whole = ip_packet(payload).unwrap_or(payload);
-        let packet = Packet::parse(whole).ok().map(|packet| SampledPacket {
+        let packet = Packet::parse(lost.packet).ok().map(|packet| SampledPacket {
             source: packet.source(),
             destination: packet.destination(),
             protocol: packet.protocol(),
@@ -152,10 +167,11 @@ impl DropSamples {
             id: kept.next,
             at: SystemTime::now(),
             counted: Arc::clone(counted),
+            peer: lost.peer,
             packet,
-            length: whole.len(),
+            length: lost.length,
         };
-        let samples = &mut kept.by_reason[reason.index()];
+        let samples = kept.by_reason.entry(lost.reason).or_default();
         if samples.len() >= KEPT {
             samples.pop_front();
         }
@@ -170,7 +186,7 @@ impl DropSamples {
 impl KeptSamples {
     fn begin(&mut self, on: &AtomicBool) {
         if !self.lasts(on) {
-            self.by_reason.iter_mut().for_each(VecDeque::clear);
+            self.by_reason.clear();
             on.store(true, Ordering::Relaxed);
         }
     }
@@ -186,16 +202,17 @@ impl KeptSamples {
 }
 
 impl RawSample {
-    fn report(&self, reason: DropReason) -> DropSample {
-        let Self { id, at, counted, packet, length } = self;
+    fn report(&self, reason: &str) -> DropSample {
+        let Self { id, at, counted, peer, packet, length } = self;
         let packet = packet.as_ref();
+        let host = counted.host.as_ref().map(ToString::to_string);
         DropSample {
             id: *id,
             time: unix_time(*at),
-            reason: reason.as_str().to_owned(),
+            reason: reason.to_owned(),
             service: counted.service.to_string(),
             namespace: counted.namespace.map(|it| it.to_string()),
-            host: counted.host.as_ref().map(ToString::to_string),
+            host: host.or_else(|| peer.map(|peer| peer.to_string())),
             source: packet.map(|it| it.source),
             destination: packet.map(|it| it.destination),
             protocol: packet.map(|it| protocol(it.protocol)),
@@ -213,7 +230,30 @@ impl CountedAt {
     /// Keeps a sample of a lost packet, whole or in a GSO frame, if samples are wanted.
     pub(crate) fn sample(self: &Arc<Self>, reason: DropReason, payload: &[u8]) {
         if self.samples() {
-            self.samples.add(self, reason, payload);
+            let packet = ip_packet(payload).unwrap_or(payload);
+            let (reason, length) = (reason.as_str(), packet.len());
+            self.samples.add(self, &LostPacket { reason, peer: None, packet, length });
+        }
+    }
+
+    /// The same of a datagram of a tunnel, which is of this kind, or sealed.
+    pub(crate) fn sample_datagram(
+        self: &Arc<Self>,
+        reason: DatagramDrop,
+        peer: Option<SocketAddr>,
+        content: Option<FrameContent>,
+        datagram: &[u8],
+    ) {
+        if self.samples() {
+            let packet = match content {
+                Some(FrameContent::Packets) => datagram,
+                Some(FrameContent::Ethernet) => {
+                    EthernetFrame::parse(datagram).map_or(&[][..], |frame| frame.payload())
+                }
+                None => &[],
+            };
+            let (reason, length) = (reason.as_str(), datagram.len());
+            self.samples.add(self, &LostPacket { reason, peer, packet, length });
         }
     }
 }

@@ -43,9 +43,9 @@ pub struct NodeEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeEventKind {
-    /// A hub has admitted a host.
+    /// A hub has admitted a host; a client has come to the server or relay of a tunnel.
     HostJoined,
-    /// A host's connection to a hub has ended.
+    /// A host's connection to a hub has ended; a client has gone, or has lost an address to another one.
     HostLeft,
     /// A service has started, changed or stopped, or could not.
     Service,

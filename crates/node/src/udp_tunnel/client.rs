@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use self::registration::ClientRegistration;
 use super::{
     conversation::DialledServer,
-    counters::{DatagramCounters, with_relayed},
+    counters::{DatagramCounters, DatagramSampling, with_relayed},
     limits::{SERVER, TunnelLimits},
     service::{ServersPath, TunnelClientError, TunnelDevice, TunnelService, path_to_servers},
     session::ServerSession,
@@ -68,13 +68,14 @@ impl UdpClientService {
         let device = TunnelDevice::make(hooks, &config.device, None, peers, remotes, &slot).await?;
         let port = Arc::clone(&device.port);
         let limits = TunnelLimits::new(FrameContent::Packets, &config.limits, meters);
+        let sampling = DatagramSampling::new(service, Some(FrameContent::Packets), machine);
         let state = Arc::new(UdpClientState {
             addresses,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
             history: DeviceHistory::default(),
-            sent: DatagramCounters::with_quotas_in(&limits.quotas),
-            received: DatagramCounters::with_quotas_out(&limits.quotas),
+            sent: DatagramCounters::with_quotas_in(&limits.quotas).sampled(sampling.clone()),
+            received: DatagramCounters::with_quotas_out(&limits.quotas).sampled(sampling),
             dialled: DialledServer::default(),
             limits,
         });

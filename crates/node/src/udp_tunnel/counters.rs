@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,10 +10,12 @@ use std::{
 };
 
 use rtun_core::udp_tunnel::DatagramDrop;
+use rtun_proto::frame_content::FrameContent;
 
 use crate::{
-    counters::{QuotaGroup, Traffic},
+    counters::{CountedAt, QuotaGroup, Traffic},
     report::DatagramTraffic,
+    runtime::machine::Machine,
 };
 
 /// Counters of one direction that any thread may add to.
@@ -27,6 +30,33 @@ pub(super) struct DatagramCounters {
     quotas_in: Option<Arc<QuotaGroup>>,
     /// What is handed on counts against these.
     quotas_out: Option<Arc<QuotaGroup>>,
+    sampling: Option<DatagramSampling>,
+}
+
+/// Where samples of lost datagrams go, if some are wanted.
+#[derive(Debug, Clone)]
+pub(super) struct DatagramSampling {
+    counted: Arc<CountedAt>,
+    /// What datagrams are; none where they are sealed.
+    content: Option<FrameContent>,
+}
+
+impl DatagramSampling {
+    pub(super) fn new(service: &str, content: Option<FrameContent>, machine: &Machine) -> Self {
+        let (samples, service) = (Arc::clone(&machine.drop_samples), service.into());
+        let counted = CountedAt { samples, service, namespace: None, host: None };
+        Self { counted: Arc::new(counted), content }
+    }
+
+    /// The same for datagrams of another kind.
+    pub(super) fn of(self, content: Option<FrameContent>) -> Self {
+        Self { content, ..self }
+    }
+
+    /// The same for the counters of a stream.
+    pub(super) fn counted_at(&self) -> CountedAt {
+        (*self.counted).clone()
+    }
 }
 
 impl DatagramCounters {
@@ -38,6 +68,11 @@ impl DatagramCounters {
     /// What is handed on counts against the quotas.
     pub(super) fn with_quotas_out(quotas: &Arc<QuotaGroup>) -> Self {
         Self { quotas_out: Some(Arc::clone(quotas)), ..Self::default() }
+    }
+
+    /// What is [lost](Self::lose) here may be sampled.
+    pub(super) fn sampled(self, sampling: DatagramSampling) -> Self {
+        Self { sampling: Some(sampling), ..self }
     }
 
     pub(super) fn count_in(&self, packets: u64, bytes: u64) {
@@ -58,6 +93,21 @@ impl DatagramCounters {
 
     pub(super) fn count_drops(&self, reason: DatagramDrop, packets: u64) {
         self.drops[reason.index()].fetch_add(packets, Ordering::Relaxed);
+    }
+
+    /// Counts packets as lost that are in this datagram, which came from a client or was for one if `peer` says so, and keeps a
+    /// sample if some are wanted.
+    pub(super) fn lose(
+        &self,
+        reason: DatagramDrop,
+        packets: u64,
+        peer: Option<SocketAddr>,
+        datagram: &[u8],
+    ) {
+        self.count_drops(reason, packets);
+        if let Some(DatagramSampling { counted, content }) = &self.sampling {
+            counted.sample_datagram(reason, peer, *content, datagram);
+        }
     }
 
     pub(super) fn read(&self) -> DatagramTraffic {

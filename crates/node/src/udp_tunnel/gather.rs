@@ -114,7 +114,7 @@ impl OutgoingRuns {
             for datagram in bytes.chunks(run.segment) {
                 match try_send(socket, to, datagram, datagram.len()) {
                     Ok(()) => counters.count_out(1, datagram.len() as u64),
-                    Err(error) => counters.count_drops(reason_of(&error), 1),
+                    Err(error) => counters.lose(reason_of(&error), 1, Some(to.to), datagram),
                 }
             }
         }
@@ -132,13 +132,17 @@ impl OutgoingRuns {
             let (packets, len) = (run.count as u64, bytes.len() as u64);
             match send_one(socket, run.destination, bytes, run.segment).await {
                 Ok(()) => counters.count_out(packets, len),
-                Err(reason) if run.count == 1 => counters.count_drops(reason, 1),
+                Err(reason) if run.count == 1 => {
+                    counters.lose(reason, 1, Some(run.destination.to), bytes)
+                }
                 // The system does not cut these, or one is too long: each on its own.
                 Err(_) => {
                     for datagram in bytes.chunks(run.segment) {
                         match send_one(socket, run.destination, datagram, datagram.len()).await {
                             Ok(()) => counters.count_out(1, datagram.len() as u64),
-                            Err(reason) => counters.count_drops(reason, 1),
+                            Err(reason) => {
+                                counters.lose(reason, 1, Some(run.destination.to), datagram);
+                            }
                         }
                     }
                 }

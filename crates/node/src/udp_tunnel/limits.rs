@@ -224,7 +224,7 @@ impl TunnelLimits {
                 released.buffer.extend_from_slice(&frame[LEN_PREFIX..]);
                 released.all.push((path, peer, start..released.buffer.len()));
             };
-            let more = known.queue(path).release(take, |lost| count(lost, counters));
+            let more = known.queue(path).release(take, |lost| count(lost, peer, counters));
             if let Some(more) = more {
                 waiting.due.push(Reverse((more.min(now + RECHECK), peer, path)));
             }
@@ -305,7 +305,7 @@ impl WaitingDatagrams {
     ) {
         let queue = self.peer(peer, limits).queue(path);
         let waited = !queue.is_empty();
-        queue.push(sender, frames, |lost| count(lost, counters));
+        queue.push(sender, frames, |lost| count(lost, peer, counters));
         if !waited && !queue.is_empty() {
             self.due.push(Reverse((now(), peer, path)));
             limits.wake.notify_one();
@@ -332,12 +332,12 @@ pub(super) fn number_of(client: SocketAddr) -> u64 {
     (hasher.finish() >> 10) | 1
 }
 
-fn count(lost: Lost<'_>, counters: &DatagramCounters) {
+fn count(lost: Lost<'_>, peer: SocketAddr, counters: &DatagramCounters) {
     let reason = match lost.reason {
         DropReason::RateLimited => DatagramDrop::RateLimited,
         _ => DatagramDrop::TooBig,
     };
-    counters.count_drops(reason, lost.packets);
+    counters.lose(reason, lost.packets, (peer != SERVER).then_some(peer), lost.payload);
 }
 
 /// On the clock that tests can pause.

@@ -19,6 +19,7 @@ use tracing::info;
 use self::{
     client::RelayClients, limiters::RelayLimiters, rules::CompiledRelay, streams::RelayStreams,
 };
+use super::counters::DatagramSampling;
 use crate::{
     counters::NamedMeter,
     hooks::{HookError, HookFacts, Hooks},
@@ -74,6 +75,8 @@ impl RelayService {
             netns: config.listener.sockets.netns.clone(),
             clients: Arc::new(RelayClients::default()),
             limiters: RelayLimiters::new(&config.rules, meters),
+            sampling: DatagramSampling::new(service, None, machine),
+            events: Arc::clone(&machine.events),
         };
         let timeout = config.handshake_timeout;
         let connections = Connections::new(service, streams, timeout, machine, recorders);

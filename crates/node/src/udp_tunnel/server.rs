@@ -27,17 +27,21 @@ use tracing::info;
 
 use self::decisions::ServerDecisions;
 use super::{
-    counters::{DatagramCounters, by_word},
+    counters::{DatagramCounters, DatagramSampling, by_word},
     gather::{DatagramDestination, OutgoingRuns},
     limits::{LimitedPath, TunnelLimits, number_of},
-    service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService},
+    service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService, say_of_client},
 };
 use crate::{
     counters::NamedMeter,
     device::{DeviceHistory, DevicePort, DeviceUser},
     hooks::Hooks,
     report::{RegisteredReport, TunnelServerReport},
-    runtime::{machine::Machine, workers::WorkerSlot},
+    runtime::{
+        events::{EventLog, NodeEventKind},
+        machine::Machine,
+        workers::WorkerSlot,
+    },
 };
 
 /// A running server.
@@ -54,6 +58,7 @@ pub(crate) struct UdpServerState {
     sent: DatagramCounters,
     received: DatagramCounters,
     limits: TunnelLimits,
+    events: Arc<EventLog>,
 }
 
 /// What both packet paths need.
@@ -80,6 +85,7 @@ impl UdpServerService {
             TunnelDevice::make(hooks, &config.device, None, peers, addresses, &slot).await?;
         let port = Arc::clone(&device.port);
         let limits = TunnelLimits::new(FrameContent::Packets, &config.rules.limits, meters);
+        let sampling = DatagramSampling::new(service, Some(FrameContent::Packets), machine);
         let state = Arc::new(UdpServerState {
             service: service.to_owned(),
             listen,
@@ -87,9 +93,10 @@ impl UdpServerService {
             mtu: config.device.mtu,
             decisions: Mutex::new(ServerDecisions::new(&config.device.addresses, &config.rules)),
             history: DeviceHistory::default(),
-            sent: DatagramCounters::with_quotas_out(&limits.quotas),
-            received: DatagramCounters::with_quotas_in(&limits.quotas),
+            sent: DatagramCounters::with_quotas_out(&limits.quotas).sampled(sampling.clone()),
+            received: DatagramCounters::with_quotas_in(&limits.quotas).sampled(sampling),
             limits,
+            events: Arc::clone(&machine.events),
         });
         let paths = Arc::new(UdpServerPaths { state: Arc::clone(&state), socket, port });
         let shared = Arc::clone(&paths);
@@ -119,6 +126,9 @@ impl UdpServerService {
                 client = %outer,
                 "the client's registration does not hold by the new rules"
             );
+            let text = "its registration does not hold by the new rules";
+            let (events, service) = (&self.state.events, &self.service);
+            say_of_client(events, service, NodeEventKind::HostLeft, outer, text);
         }
     }
 

@@ -17,7 +17,12 @@ use crate::{
     dial::{NameTables, SetupError, address_book},
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
-    runtime::{duties::Duty, machine::Machine, workers::WorkerSlot},
+    runtime::{
+        duties::Duty,
+        events::{EventFacts, EventLog, NodeEventKind},
+        machine::Machine,
+        workers::WorkerSlot,
+    },
 };
 
 /// The server of a UDP or Ethernet tunnel cannot be started.
@@ -124,6 +129,20 @@ pub(super) fn path_to_servers(
     let peers = TunnelPeers::of_chains(service, chain, &lookups, device, &names);
     let relay = RelayPath::new(relay, service, &machine.surroundings, Arc::clone(&names), tables)?;
     Ok(ServersPath { names, peers, relay: Some(relay) })
+}
+
+/// Adds an event about a client of a tunnel, which is named by where it sends from.
+pub(super) fn say_of_client(
+    events: &EventLog,
+    service: &str,
+    kind: NodeEventKind,
+    client: SocketAddr,
+    text: &str,
+) {
+    let client = client.to_string();
+    let host = Some(client.as_str());
+    let facts = EventFacts { service: Some(service), host, text, ..EventFacts::default() };
+    events.add(kind, &facts);
 }
 
 /// A device that is made and whose hooks have run, before it is kept.

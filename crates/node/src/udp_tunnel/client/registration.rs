@@ -52,14 +52,14 @@ impl ClientRegistration {
                 let UdpClientState { limits, received, .. } = &*self.state;
                 let len = packet.len();
                 if limits.is_over_quota() {
-                    received.count_drops(DatagramDrop::QuotaExceeded, 1);
+                    received.lose(DatagramDrop::QuotaExceeded, 1, None, datagram);
                 } else if limits.holds(LimitedPath::Out, SERVER) {
                     limits.wait(LimitedPath::Out, SERVER, DEVICE, &datagram[..len], received);
                 } else {
                     delivery.push(start..start + len);
                 }
             }
-            Err(error) => self.state.received.count_drops(DatagramDrop::from(error), 1),
+            Err(error) => self.state.received.lose(error.into(), 1, None, datagram),
         }
         arrived.packets += 1;
         arrived.bytes += datagram.len() as u64;

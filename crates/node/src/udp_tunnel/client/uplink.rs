@@ -67,7 +67,7 @@ fn fill<D: PacketDevice>(
                 counters.count_in(packets, packet.packets_len() as u64);
                 match (judge(packet.bytes()), connected) {
                     (Ok(()), Some(_)) if limits.is_over_quota() => {
-                        counters.count_drops(DatagramDrop::QuotaExceeded, packets);
+                        counters.lose(DatagramDrop::QuotaExceeded, packets, None, packet.bytes());
                     }
                     (Ok(()), Some(_)) if limits.holds(LimitedPath::In, SERVER) => {
                         let frames = gather.cut(&packet);
@@ -78,8 +78,10 @@ fn fill<D: PacketDevice>(
                         gather.push(destination, &packet);
                     }
                     (Ok(()), Some(ServerPath::Relay(_))) => gather.push_frames(&packet),
-                    (Ok(()), None) => counters.count_drops(DatagramDrop::NotConnected, packets),
-                    (Err(reason), _) => counters.count_drops(reason, packets),
+                    (Ok(()), None) => {
+                        counters.lose(DatagramDrop::NotConnected, packets, None, packet.bytes());
+                    }
+                    (Err(reason), _) => counters.lose(reason, packets, None, packet.bytes()),
                 }
             }
         }

@@ -17,7 +17,7 @@ use self::downlink::Switched;
 use super::{
     super::{
         conversation::DialledServer,
-        counters::{DatagramCounters, with_relayed},
+        counters::{DatagramCounters, DatagramSampling, with_relayed},
         limits::{SERVER, TunnelLimits},
         service::{ServersPath, TunnelClientError, TunnelDevice, TunnelService, path_to_servers},
         session::ServerSession,
@@ -75,14 +75,16 @@ impl TapClientService {
         let device = TunnelDevice::make(hooks, settings, Some(mac), peers, remotes, &slot).await?;
         let port = Arc::clone(&device.port);
         let limits = TunnelLimits::new(FrameContent::Ethernet, &limits, meters);
+        let content = tap.cipher.is_none().then_some(FrameContent::Ethernet);
+        let sampling = DatagramSampling::new(service, content, machine);
         let state = Arc::new(TapClientState {
             device: port.name().to_owned(),
             mac,
             mtu: settings.mtu,
             sealing: Sealing::new(tap.cipher.clone()),
             history: DeviceHistory::default(),
-            sent: DatagramCounters::with_quotas_in(&limits.quotas),
-            received: DatagramCounters::with_quotas_out(&limits.quotas),
+            sent: DatagramCounters::with_quotas_in(&limits.quotas).sampled(sampling.clone()),
+            received: DatagramCounters::with_quotas_out(&limits.quotas).sampled(sampling),
             dialled: DialledServer::default(),
             limits,
         });

@@ -28,10 +28,10 @@ use tracing::info;
 use super::{
     super::{
         access::{admissions, admits},
-        counters::DatagramCounters,
+        counters::{DatagramCounters, DatagramSampling},
         gather::DatagramDestination,
         limits::{LimitedPath, TunnelLimits},
-        service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService},
+        service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService, say_of_client},
     },
     hardware_address,
     sealing::Sealing,
@@ -41,7 +41,11 @@ use crate::{
     device::{DeviceHistory, DevicePort, DeviceUser},
     hooks::Hooks,
     report::{TapPeerReport, TapServerReport},
-    runtime::{machine::Machine, workers::WorkerSlot},
+    runtime::{
+        events::{EventLog, NodeEventKind},
+        machine::Machine,
+        workers::WorkerSlot,
+    },
 };
 
 /// A running server.
@@ -60,6 +64,7 @@ pub(crate) struct TapServerState {
     sent: DatagramCounters,
     received: DatagramCounters,
     limits: TunnelLimits,
+    events: Arc<EventLog>,
 }
 
 /// Everything behind the server's lock.
@@ -93,6 +98,9 @@ impl TapServerService {
             TunnelDevice::make(hooks, settings, Some(mac), peers, addresses, &slot).await?;
         let port = Arc::clone(&device.port);
         let limits = TunnelLimits::new(FrameContent::Ethernet, &config.limits, meters);
+        let is_clear = config.tap.cipher.is_none();
+        let content = is_clear.then_some(FrameContent::Ethernet);
+        let sampling = DatagramSampling::new(service, content, machine);
         let state = Arc::new(TapServerState {
             service: service.to_owned(),
             listen,
@@ -105,9 +113,10 @@ impl TapServerService {
                 admissions: admissions(&config.admissions),
             }),
             history: DeviceHistory::default(),
-            sent: DatagramCounters::with_quotas_out(&limits.quotas),
-            received: DatagramCounters::with_quotas_in(&limits.quotas),
+            sent: DatagramCounters::with_quotas_out(&limits.quotas).sampled(sampling.clone()),
+            received: DatagramCounters::with_quotas_in(&limits.quotas).sampled(sampling),
             limits,
+            events: Arc::clone(&machine.events),
         });
         let paths = Arc::new(SwitchPaths { state: Arc::clone(&state), socket, port });
         let shared = Arc::clone(&paths);
@@ -133,7 +142,13 @@ impl TapServerService {
         let mut switching = self.state.switching();
         let Switching { bridge, admissions: lists } = &mut *switching;
         *lists = admissions(&config.admissions);
-        bridge.keep_only(|peer| admits(lists, peer.ip()));
+        bridge.keep_only(|peer| {
+            let stays = admits(lists, peer.ip());
+            if !stays {
+                self.state.say(NodeEventKind::HostLeft, peer, "the admissions let it in no more");
+            }
+            stays
+        });
     }
 
     /// Where it listens.
@@ -161,6 +176,11 @@ impl TapServerState {
     /// A poisoned lock still guards a usable switch: at worst one frame is not counted.
     fn switching(&self) -> MutexGuard<'_, Switching> {
         self.switching.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an event about a client.
+    fn say(&self, kind: NodeEventKind, client: SocketAddr, text: &str) {
+        say_of_client(&self.events, &self.service, kind, client, text);
     }
 
     /// Explains what happens to a frame; VLAN 0: it has no tag.

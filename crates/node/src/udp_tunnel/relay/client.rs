@@ -309,14 +309,14 @@ impl Receiver for ToServer<'_> {
             datagrams += 1;
             payloads += datagram.len() as u64;
             match datagram.len() {
-                0 => self.counters.count_drops(DatagramDrop::Malformed, 1),
+                0 => self.counters.lose(DatagramDrop::Malformed, 1, None, datagram),
                 1..=MAX_DATAGRAM => {
                     self.batch.push_datagram(self.destination, datagram);
                     if self.batch.is_full() {
                         self.send();
                     }
                 }
-                _ => self.counters.count_drops(DatagramDrop::TooBig, 1),
+                _ => self.counters.lose(DatagramDrop::TooBig, 1, None, datagram),
             }
         }
         self.send();

@@ -28,7 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
-    super::counters::DatagramCounters,
+    super::{
+        counters::{DatagramCounters, DatagramSampling},
+        service::say_of_client,
+    },
     client::{MAX_RELAYED, RelayClients, Relayed, RelayedClient},
     limiters::RelayLimiters,
     rules::{CompiledRelay, ProvenUser, RelayIdentity},
@@ -36,7 +39,8 @@ use super::{
 use crate::{
     counters::Counters,
     inbound::{AdmissionError, PendingStream, StreamService},
-    link::{FAREWELL, Link, read_message},
+    link::{EndReason, FAREWELL, Link, read_message},
+    runtime::events::{EventLog, NodeEventKind},
 };
 
 /// How long a client may take to send its first datagram where it need not name its server.
@@ -50,6 +54,8 @@ pub(super) struct RelayStreams {
     pub(super) netns: Option<NetworkNamespace>,
     pub(super) clients: Arc<RelayClients>,
     pub(super) limiters: RelayLimiters,
+    pub(super) sampling: DatagramSampling,
+    pub(super) events: Arc<EventLog>,
 }
 
 impl StreamService for RelayStreams {
@@ -83,8 +89,8 @@ impl StreamService for RelayStreams {
         let local = opened.socket.local_addr()?;
         let OpenedTarget { stream, content, asked, target, user, socket, received } = opened;
         let quotas = &self.limiters.quotas;
-        let sent = Arc::new(Counters::with_quotas(None, Some(Arc::clone(quotas))));
-        let limited = Arc::new(Counters::with_quotas(Some(Arc::clone(quotas)), None));
+        let sent = self.counted(Counters::with_quotas(None, Some(Arc::clone(quotas))), content);
+        let limited = self.counted(Counters::with_quotas(Some(Arc::clone(quotas)), None), content);
         let budget = self.clients.budget();
         let link = Link::carrying(content, stream, budget, Arc::clone(&sent));
         let shapers = self.limiters.shapers(peer);
@@ -109,7 +115,11 @@ impl StreamService for RelayStreams {
         let RelayIdentity { peer, target, .. } = identity;
         let service = &self.service;
         info!(service, client = %peer, target = %target, outer = %local, "relaying for a client");
+        let say = |kind, text: &str| say_of_client(&self.events, service, kind, *peer, text);
+        say(NodeEventKind::HostJoined, &format!("relayed to {target}, seen there as {local}"));
         relayed.run(buffer, stop).await;
+        let end = relayed.client.link.end_reason().map_or("stopped", EndReason::as_str);
+        say(NodeEventKind::HostLeft, end);
         let farewell = relayed.client.link.farewell();
         drop(relayed);
         farewell.await;
@@ -150,7 +160,7 @@ impl RelayStreams {
         // Until the event loop has seen the socket it takes nothing, and the first register would be lost.
         socket.writable().await?;
         stream.write_all(&encode(&Response::refusal(Status::Ok))).await?;
-        let received = self.received();
+        let received = self.received(content);
         Ok(OpenedTarget { stream, content, asked, target, user, socket, received })
     }
 
@@ -206,7 +216,7 @@ impl RelayStreams {
             Err(refusal) => return Err(refusal.into()),
         };
         socket.writable().await?;
-        let received = self.received();
+        let received = self.received(content);
         let counters = Arc::clone(&received);
         let is_for_server = move |asked: &AddrFeature, len: usize| {
             let is_it = rules.targets.find(asked, content) == Some(target);
@@ -222,8 +232,20 @@ impl RelayStreams {
     }
 
     /// Counts what a client sends.
-    fn received(&self) -> Arc<DatagramCounters> {
-        Arc::new(DatagramCounters::with_quotas_in(&self.limiters.quotas))
+    fn received(&self, content: FrameContent) -> Arc<DatagramCounters> {
+        let counters = DatagramCounters::with_quotas_in(&self.limiters.quotas);
+        let sampling = self.sampling.clone();
+        // Frames may be sealed.
+        let content = (content == FrameContent::Packets).then_some(content);
+        Arc::new(counters.sampled(sampling.of(content)))
+    }
+
+    /// Samples of packets that are lost there may be kept; those of frames, which may be sealed, tell nothing.
+    fn counted(&self, counters: Counters, content: FrameContent) -> Arc<Counters> {
+        Arc::new(match content {
+            FrameContent::Packets => counters.counted_at(self.sampling.counted_at()),
+            FrameContent::Ethernet => counters,
+        })
     }
 
     /// A socket that leads to this server.

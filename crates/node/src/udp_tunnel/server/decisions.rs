@@ -22,11 +22,14 @@ use rtun_settings::{ClientNetwork, Named, UdpServerRules, User};
 use rtun_transport::udp::DatagramRun;
 use tracing::{info, warn};
 
+use crate::runtime::events::{EventLog, NodeEventKind};
+
 use super::{
     super::{
         access::{admissions, admits, inline},
         gather::DatagramDestination,
         limits::{LimitedPath, TunnelLimits},
+        service::say_of_client,
     },
     refusals::RegisterRefusals,
 };
@@ -298,16 +301,20 @@ fn routes(rules: &UdpServerRules) -> GatewayRoutes {
 }
 
 impl ServerNotice {
-    /// Writes it to the log.
-    pub(super) fn log(self, service: &str) {
+    /// Writes it to the log, and to the events who has come and gone.
+    pub(super) fn say(self, service: &str, events: &EventLog) {
         match self {
             Self::Registered { client, addresses, registration } => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 let addresses = addresses.join(" ");
                 for (address, former) in &registration.moved {
                     info!(service, client = %client, former = %former, "{address} has moved to another client");
+                    let text = format!("{address} has moved to {client}");
+                    say_of_client(events, service, NodeEventKind::HostLeft, *former, &text);
                 }
                 for gone in &registration.evicted {
+                    let text = "it made room for another client";
+                    say_of_client(events, service, NodeEventKind::HostLeft, *gone, text);
                     warn!(
                         service,
                         client = %gone,
@@ -315,6 +322,8 @@ impl ServerNotice {
                     );
                 }
                 if registration.is_new {
+                    let text = format!("registered {addresses}");
+                    say_of_client(events, service, NodeEventKind::HostJoined, client, &text);
                     info!(service, client = %client, addresses, "a client has registered");
                 }
             }

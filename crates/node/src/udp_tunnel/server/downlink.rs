@@ -35,7 +35,7 @@ pub(super) async fn run(shared: &UdpServerPaths) {
             let _ = socket.try_send(to.to, to.local, &reply, reply.len());
         }
         for said in turn.say.drain(..) {
-            said.log(&state.service);
+            said.say(&state.service, &state.events);
         }
         turns.after_read().await;
     }
@@ -98,7 +98,7 @@ impl ReceivedBatch {
                     Ok(DatagramOutcome::Device(len)) => {
                         self.delivery.push(at.start..at.start + len)
                     }
-                    Err(reason) => counters.count_drops(reason, 1),
+                    Err(reason) => counters.lose(reason, 1, Some(run.from), datagram),
                 }
                 packets += 1;
                 bytes += datagram.len() as u64;

@@ -50,7 +50,7 @@ fn judge(
         match path {
             LimitedPath::Out => match decisions.towards(*peer) {
                 Some(destination) => outward.push(destination, at.clone(), at.len()),
-                None => state.sent.count_drops(DatagramDrop::NoRoute, 1),
+                None => state.sent.lose(DatagramDrop::NoRoute, 1, Some(*peer), packet),
             },
             LimitedPath::In => match decisions.of_waited(*peer, packet, &mut None, now) {
                 Ok(DatagramOutcome::Client(destination, _)) => {
@@ -59,7 +59,7 @@ fn judge(
                 Ok(DatagramOutcome::Device(_)) => delivery.push(at.clone()),
                 // Only what has not waited yet does, and a packet is no register.
                 Ok(DatagramOutcome::Waits(_) | DatagramOutcome::Reply(_)) => {}
-                Err(reason) => state.received.count_drops(reason, 1),
+                Err(reason) => state.received.lose(reason, 1, Some(*peer), packet),
             },
         }
     }

@@ -53,14 +53,14 @@ fn fill<D: PacketDevice>(
                 counters.count_in(packets, packet.packets_len() as u64);
                 match decisions.of_device(packet.bytes(), packets) {
                     Ok(_) if limits.is_over_quota() => {
-                        counters.count_drops(DatagramDrop::QuotaExceeded, packets);
+                        counters.lose(DatagramDrop::QuotaExceeded, packets, None, packet.bytes());
                     }
                     Ok(destination) if limits.holds(LimitedPath::Out, destination.to) => {
                         let (path, to) = (LimitedPath::Out, destination.to);
                         limits.wait_frames(path, to, DEVICE, gather.cut(&packet), counters);
                     }
                     Ok(destination) => gather.push(destination, &packet),
-                    Err(reason) => counters.count_drops(reason, packets),
+                    Err(reason) => counters.lose(reason, packets, None, packet.bytes()),
                 }
             }
         }

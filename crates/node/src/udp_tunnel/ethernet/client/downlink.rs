@@ -112,17 +112,17 @@ impl Switched {
         delivery: &mut FrameDelivery,
         arrived: &mut ArrivedFrames,
     ) {
-        let len = at.len() as u64;
+        let datagram = &buffer[at.clone()];
         match self.open(buffer, at, delivery) {
             Ok(Heard::Frame) => {}
             Ok(Heard::Echo) => {
                 arrived.answered = true;
                 return;
             }
-            Err(reason) => self.state.received.count_drops(reason, 1),
+            Err(reason) => self.state.received.lose(reason, 1, None, datagram),
         }
         arrived.packets += 1;
-        arrived.bytes += len;
+        arrived.bytes += datagram.len() as u64;
     }
 
     /// Moves what has waited for limits, without end.

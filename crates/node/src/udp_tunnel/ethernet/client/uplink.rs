@@ -81,7 +81,7 @@ fn fill<D: PacketDevice>(
             }
         };
         if let Err(reason) = pushed {
-            counters.count_drops(reason, frames as u64);
+            counters.lose(reason, frames as u64, None, gather.first());
         }
     }
     Ok(())

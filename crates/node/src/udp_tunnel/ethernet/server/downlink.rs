@@ -23,7 +23,7 @@ use super::{
     },
     SwitchPaths, Switching, TapServerState,
 };
-use crate::link::ReadTurns;
+use crate::{link::ReadTurns, runtime::events::NodeEventKind};
 
 /// The most copies of frames for all that one receive leads to; what would be more is dropped.
 const MAX_COPIES: usize = 65_536;
@@ -109,9 +109,10 @@ impl SwitchTurn {
                 packets += 1;
                 bytes += at.len() as u64;
                 let (buffer, from, local) = (received.buffer(), run.from, run.to);
+                let datagram = &buffer[at.clone()];
                 let arrived = ArrivedDatagram { buffer, at, from, local, has_waited: false };
                 if let Err(reason) = self.switch(paths, &mut switching, arrived, now) {
-                    counters.count_drops(reason, 1);
+                    counters.lose(reason, 1, Some(from), datagram);
                 }
             }
             counters.count_in(packets, bytes);
@@ -143,7 +144,8 @@ impl SwitchTurn {
                         has_waited: true,
                     };
                     if let Err(reason) = self.switch(paths, &mut switching, arrived, now) {
-                        state.received.count_drops(reason, 1);
+                        let datagram = &released.buffer[at.clone()];
+                        state.received.lose(reason, 1, Some(*peer), datagram);
                     }
                 }
                 (LimitedPath::Out, Some(local)) => {
@@ -151,7 +153,10 @@ impl SwitchTurn {
                     outward.push(destination, at.clone(), at.len());
                 }
                 // It was forgotten meanwhile.
-                (LimitedPath::Out, None) => state.sent.count_drops(DatagramDrop::NoRoute, 1),
+                (LimitedPath::Out, None) => {
+                    let datagram = &released.buffer[at.clone()];
+                    state.sent.lose(DatagramDrop::NoRoute, 1, Some(*peer), datagram);
+                }
             }
         }
     }
@@ -197,6 +202,8 @@ impl SwitchTurn {
                 self.said = Some(now);
                 let mac = parsed.source();
                 info!(service = state.service, client = %peer, mac = %mac, "a client is there");
+                let text = format!("a client is there: {mac}");
+                state.say(NodeEventKind::HostJoined, peer, &text);
             }
         }
         let target = target?;

@@ -59,7 +59,7 @@ fn fill<D: PacketDevice>(
         let KeptDatagrams { at, each } = match judged {
             Ok(kept) => kept,
             Err(reason) => {
-                counters.count_drops(reason, frames as u64);
+                counters.lose(reason, frames as u64, None, gather.first());
                 continue;
             }
         };
