@@ -57,7 +57,8 @@ fn a_client_sends_and_gets_no_more_than_its_limits() {
                 rate
             });
             let what = format!("{direction}, cipher {cipher:?}: {received} bytes/s of {LIMIT}");
-            assert!((received / LIMIT - 1.0).abs() < 0.1, "{what}");
+            // On a busy machine less passes: what was not sent in time is not made up for.
+            assert!((0.5..1.1).contains(&(received / LIMIT)), "{what}");
             assert!(drops(&server, "rate_limited") > 50, "{what}");
             server.stop();
         }

@@ -58,7 +58,8 @@ fn rate(mut receive: impl FnMut() -> Option<usize>) -> f64 {
 }
 
 fn is_limited(what: &str, rate: f64) {
-    assert!((rate / LIMIT - 1.0).abs() < 0.1, "{what}: {rate} bytes/s of {LIMIT}");
+    // On a busy machine less passes: what was not sent in time is not made up for.
+    assert!((0.5..1.1).contains(&(rate / LIMIT)), "{what}: {rate} bytes/s of {LIMIT}");
 }
 
 fn reload(rtun: &Rtun, file: &std::path::Path, config: &str) {
