@@ -265,7 +265,7 @@ fn transport_error(network: &mut Network) -> Outcome {
     network.back_within(NOTICED + BACK);
     let back = begin.elapsed();
     // Over plain TCP what comes after garbage is garbage too, until that is noticed.
-    if network.transport == "tcp" {
+    if network.connections() == "tcp" {
         network.hosts[0].wait_for_nth("joined the hub", 2);
         network.hosts[1].wait_for_nth("joined the hub", 2);
     }
@@ -292,7 +292,7 @@ fn event_loop() -> runtime::Runtime {
 
 /// Joins as host 3, does `work` with the stream, and waits until the hub knows that it has gone.
 fn with_peer(network: &Network, work: impl AsyncFnOnce(Arc<dyn Stream>) + Send) {
-    let transport = network.transport;
+    let transport = network.connections();
     let joining = move || {
         event_loop().block_on(async move {
             let stream = peer::connect(transport, 8443).await.unwrap();

@@ -27,8 +27,8 @@ use common::World;
 use fault::Fault;
 use network::{Account, Network, Outcome};
 
-/// Those of routing tunnels, then the variants of UDP and Ethernet tunnels.
-const TRANSPORTS: [&str; 17] = [
+/// Those of routing tunnels, two kinds of proxies before the hub, then the variants of UDP and Ethernet tunnels.
+const TRANSPORTS: [&str; 19] = [
     "tcp",
     "tls",
     "ws",
@@ -41,6 +41,8 @@ const TRANSPORTS: [&str; 17] = [
     "h2",
     "h2c",
     "grpc",
+    "through-socks4",
+    "through-relay",
     "udp",
     "relay+tls",
     "relay+wss",
@@ -54,17 +56,17 @@ const AT_ONCE: usize = 14;
 /// What is run without a word: the longest first.
 const SOME: &[(Fault, &[&str])] = &[
     (Fault::Silence30, &["h2", "udp"]),
-    (Fault::HostStopped, &["tcp", "mwss", "udp", "relay+wss"]),
-    (Fault::HostKilled, &["quic", "mtls", "udp", "relay+tls", "tap"]),
+    (Fault::HostStopped, &["tcp", "mwss", "through-relay", "udp", "relay+wss"]),
+    (Fault::HostKilled, &["quic", "mtls", "through-socks4", "udp", "relay+tls", "tap"]),
     (Fault::SilentPeer, &["mtcp", "h2c", "quic", "relay+wss"]),
     (Fault::HubStopped, &["wss", "h2", "udp", "relay+tls"]),
     (Fault::TransportError, &["quic", "grpc", "wss", "udp", "relay+quic", "relay+tls"]),
     (Fault::AddressChanged, &["quic", "grpc", "udp", "relay+quic", "tap"]),
     (Fault::Crowd, &["mtcp", "h2c", "relay+tls"]),
-    (Fault::HubKilled, &["tls", "mws", "udp", "relay+wss", "tap"]),
-    (Fault::Silence3, &["ws", "mwss", "relay+tls", "tap"]),
-    (Fault::HalfClose, &["ws", "mws", "relay+wss"]),
-    (Fault::Reset, &["tls", "mtls", "relay+tls"]),
+    (Fault::HubKilled, &["tls", "mws", "through-relay", "udp", "relay+wss", "tap"]),
+    (Fault::Silence3, &["ws", "mwss", "through-socks4", "relay+tls", "tap"]),
+    (Fault::HalfClose, &["ws", "mws", "through-socks4", "relay+wss"]),
+    (Fault::Reset, &["tls", "mtls", "through-relay", "relay+tls"]),
     (Fault::InterfaceDown, &["tcp", "quic", "udp", "relay+tls", "tap"]),
     (Fault::DeviceDeleted, &["tcp", "udp", "relay+quic", "tap"]),
 ];

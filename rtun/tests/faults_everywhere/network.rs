@@ -12,6 +12,7 @@ use crate::{
     common::{
         HUB, Rtun, SOON, THREE_HOSTS, World, at, ip,
         programs::address,
+        proxy_server::{self, Speaks},
         vitals::{Rest, Vitals, calm},
         wait_until,
     },
@@ -60,6 +61,8 @@ pub struct Network {
     pub hosts: [Rtun; 2],
     pub middle: Option<Middle>,
     hub_arguments: Vec<String>,
+    /// The proxy that hosts go through, if they do.
+    hop: Option<String>,
     /// Where hosts find the hub.
     entry: SocketAddr,
     before: [Vitals; 3],
@@ -93,12 +96,17 @@ impl Network {
             entry = SocketAddr::new(address(&machine), 8443);
             middle = Some(Middle::start(&machine, 8443, at(HUB, 8443)));
         }
+        let hop = hop(transport).map(|(login, speaks)| {
+            let machine = world.machine("proxy");
+            proxy_server::start(&machine, 1080, "tcp", speaks);
+            format!("{login}@{}:1080", address(&machine))
+        });
         let machines = [1, 2].map(|n| world.machine(&format!("host-{n}")));
         let peers = world.machine("peers");
-        let hosts =
-            [0, 1].map(|n| start_host(&world, &machines[n], &arguments(transport, entry, n)));
+        let arguments = |n| arguments(transport, entry, hop.as_deref(), n);
+        let hosts = [0, 1].map(|n| start_host(&world, &machines[n], &arguments(n)));
         for host in hosts.iter().filter(|_| !is_tunnel(transport)) {
-            assert_eq!(host.wait_for("joined the hub")["transport"], transport);
+            assert_eq!(host.wait_for("joined the hub")["transport"], connections(transport));
         }
         let before = [Vitals::default(); 3];
         let mut network = Self {
@@ -110,6 +118,7 @@ impl Network {
             hosts,
             middle,
             hub_arguments,
+            hop,
             entry,
             before,
         };
@@ -131,7 +140,7 @@ impl Network {
 
     /// What connections are made over.
     pub fn connections(&self) -> &'static str {
-        self.transport.strip_prefix("relay+").unwrap_or(self.transport)
+        connections(self.transport)
     }
 
     /// Starts the hub again.
@@ -141,7 +150,7 @@ impl Network {
 
     /// Starts a host again, counted from 0.
     pub fn restart_host(&mut self, n: usize) {
-        let arguments = arguments(self.transport, self.entry, n);
+        let arguments = arguments(self.transport, self.entry, self.hop.as_deref(), n);
         self.hosts[n] = start_host(&self.world, &self.machines[n], &arguments);
     }
 
@@ -241,7 +250,24 @@ fn is_tunnel(transport: &str) -> bool {
     matches!(transport, "udp" | "tap") || transport.starts_with("relay+")
 }
 
-fn hub_arguments(world: &World, transport: &str) -> Vec<String> {
+/// What connections to the hub are made over.
+fn connections(transport: &'static str) -> &'static str {
+    match hop(transport) {
+        Some(_) => "tcp",
+        None => transport.strip_prefix("relay+").unwrap_or(transport),
+    }
+}
+
+/// The proxy that hosts go through: what goes before its address, and what it speaks.
+fn hop(transport: &str) -> Option<(&'static str, Speaks)> {
+    match transport {
+        "through-socks4" => Some(("socks4://bob", Speaks::Socks4)),
+        "through-relay" => Some(("relay://bob:pa55word", Speaks::Relay)),
+        _ => None,
+    }
+}
+
+fn hub_arguments(world: &World, transport: &'static str) -> Vec<String> {
     let device = format!("net={SERVER}/24&name={DEVICE}");
     match transport {
         "udp" => {
@@ -254,7 +280,8 @@ fn hub_arguments(world: &World, transport: &str) -> Vec<String> {
             vec!["-L".to_owned(), server, "-L".to_owned(), format!("{transport}://:8443")]
         }
         _ => {
-            let config = THREE_HOSTS.replace("type: tcp", &format!("type: {transport}"));
+            let config =
+                THREE_HOSTS.replace("type: tcp", &format!("type: {}", connections(transport)));
             let file = world.file("hub.yaml", &config);
             vec!["-C".to_owned(), file.to_str().unwrap().to_owned()]
         }
@@ -281,7 +308,12 @@ fn start_host(world: &World, machine: &NetNamespace, arguments: &[String]) -> Rt
     world.start(machine, &arguments)
 }
 
-fn arguments(transport: &str, entry: SocketAddr, n: usize) -> Vec<String> {
+fn arguments(
+    transport: &'static str,
+    entry: SocketAddr,
+    hop: Option<&str>,
+    n: usize,
+) -> Vec<String> {
     let (host, address) = (n + 1, ADDRESSES[n]);
     let device = format!("net={address}/24&name={DEVICE}");
     let services = match transport {
@@ -290,9 +322,14 @@ fn arguments(transport: &str, entry: SocketAddr, n: usize) -> Vec<String> {
         _ if is_tunnel(transport) => {
             vec![format!("tun://:0/:8421?{device}&ttl=1s"), format!("{transport}://{entry}")]
         }
-        _ => vec![format!("tun:///host-{host}?{device}"), format!("router+{transport}://{entry}")],
+        _ => {
+            let own = connections(transport);
+            let hub = format!("router+{own}://{entry}");
+            let device = format!("tun:///host-{host}?{device}");
+            [device].into_iter().chain(hop.map(str::to_owned)).chain([hub]).collect()
+        }
     };
-    let flags = ["-L", "-F"].map(str::to_owned);
+    let flags = ["-L", "-F", "-F"].map(str::to_owned);
     flags.into_iter().zip(services).flat_map(|(flag, value)| [flag, value]).collect()
 }
 
