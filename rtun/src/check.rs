@@ -1,5 +1,6 @@
 //! `rtun check`: findings about a configuration, and who can reach whom by it, without starting anything.
 
+mod ends;
 mod gost;
 mod reach;
 mod rows;
@@ -67,6 +68,7 @@ impl Check {
             let now = SystemTime::now();
             outcome.findings.extend(machine::certificates(config, profile, now));
             outcome.findings.extend(rows::findings(&hubs, config));
+            outcome.findings.extend(ends::findings(&hubs, config));
             outcome.findings.extend(machine::commands_of_hooks(config));
         }
         let status = outcome.exit_status();

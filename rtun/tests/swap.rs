@@ -338,3 +338,64 @@ routers: [{name: main, routes: [{dst: 10.1.0.0/16, gateway: a}]}]
     assert_eq!(ask("f", direct, None, Some(("eve", "apple"))), Answer::Status(0));
     assert_ne!(ask("g", direct, Some("10.9.1.2"), None), Answer::Status(0));
 }
+
+#[test]
+fn a_hub_and_hosts_are_checked_together() {
+    const HOST: &str = "
+services:
+- name: NAME
+  handler: {type: tun, chain: out-NAME}
+  listener: {type: tun, metadata: {net: NET, route: '10.1.0.0/16, 172.16.0.0/24, 224.0.0.0/4'}}
+  forwarder: {nodes: [{addr: NAME}]}
+chains:
+- {name: out-NAME, hops: [{name: h, nodes: [{name: n, addr: 'hub.example:8443', connector: {type: router}}]}]}
+";
+    let hub = |handler: &str| {
+        format!(
+            "
+services:
+- name: hub
+  addr: 127.0.0.1:8443
+  handler: {{type: router, metadata: {{router: main{handler}}}}}
+  listener: {{type: tcp}}
+ingresses:
+- name: who
+  rules: [{{hostname: berlin, endpoint: 00000000-0000-0000-0000-000000000001}}]
+routers:
+- name: main
+  routes: [{{dst: 10.1.0.0/16, gateway: berlin}}, {{dst: 10.2.0.0/16, gateway: paris}}]
+"
+        )
+    };
+    let host = |name: &str, net: &str| HOST.replace("NAME", name).replace("NET", net);
+    let (berlin, paris) = (host("berlin", "10.1.0.1/24"), host("paris", "192.168.7.9/24"));
+    let site = Site::new(&[
+        ("hub.yaml", &hub("")),
+        ("listed.yaml", &hub(", ingress: who")),
+        ("berlin.yaml", &berlin),
+        ("paris.yaml", &paris),
+        ("elsewhere.yaml", &paris.replace(":8443", ":9443")),
+    ]);
+    let check = |files: &[&str]| site.output(&[&["check"], files].concat());
+    let (said, status) = check(&["hub.yaml", "berlin.yaml", "paris.yaml"]);
+    assert_eq!(status, Some(1), "{said}");
+    for part in [
+        "`paris` has 192.168.7.9, and no route of the hub `hub` leads there: what it sends from there is dropped, and nothing gets there",
+        "help: add a route for 192.168.7.9 to paris",
+        "`berlin` sends what is for 172.16.0.0/24 into the tunnel, and the hub `hub` has no route for it",
+        "`paris` sends what is for 224.0.0.0/4 into the tunnel",
+    ] {
+        assert!(said.contains(part), "{part:?} in\n{said}");
+    }
+    assert!(!said.contains("`berlin` has") && !said.contains("is for 10.1.0.0/16"), "{said}");
+    let (said, _) = check(&["listed.yaml", "berlin.yaml", "paris.yaml"]);
+    for part in [
+        "does not admit the host `paris`: who has no rule for that name; GOST lets it in, as it has no `router.id`",
+        "help: add a rule for paris to who",
+        "does not admit the host `berlin`: who admits that name to 00000000-0000-0000-0000-000000000001 instead",
+    ] {
+        assert!(said.contains(part), "{part:?} in\n{said}");
+    }
+    let (said, _) = check(&["hub.yaml", "elsewhere.yaml"]);
+    assert!(said.starts_with("nothing to complain of\n"), "another hub's: {said}");
+}
