@@ -131,8 +131,8 @@ const KEYS: &[(&str, &str, Becomes)] = &[
     ("AUTH", "file: gone, username: eve, password: apple", Warned("no such file")),
 ];
 
-/// A type, and what stands in the message that refuses it.
-const TRANSPORTS: [(&str, &str); 15] = [
+/// A type of listeners and dialers, and what stands in the message that refuses it.
+const TRANSPORTS: [(&str, &str); 25] = [
     ("kcp", "a dozen settings"),
     ("dtls", "shifts the boundaries"),
     ("udp", "drops the rest of a datagram"),
@@ -148,6 +148,31 @@ const TRANSPORTS: [(&str, &str); 15] = [
     ("wt", "WebTransport"),
     ("icmp", "pings"),
     ("ftcp", "past the system's TCP"),
+    ("icmp6", "pings"),
+    ("ohttps", "looks like HTTP"),
+    ("h3-masque", "over HTTP/3"),
+    ("sshd", "SSH"),
+    ("unix", "over a Unix socket"),
+    ("runix", "no Unix socket of a proxy"),
+    ("rtcp", "no port of a proxy"),
+    ("serial", "serial lines"),
+    ("stdio", "standard input"),
+    ("wg", "WireGuard"),
+];
+
+/// The same of the connectors of proxies.
+const PROXIES: [(&str, &str); 11] = [
+    ("ss", "Shadowsocks"),
+    ("ssu", "Shadowsocks"),
+    ("sshd", "SSH"),
+    ("forward", "leads to one place"),
+    ("tcp", "leads to one place"),
+    ("unix", "leads to one place"),
+    ("serial", "serial lines"),
+    ("sni", "names in TLS"),
+    ("tunnel", "reverse proxies"),
+    ("masque", "over HTTP/3"),
+    ("http2", "HTTP/1.1"),
 ];
 
 const OTHER_HANDLERS: [&str; 16] = [
@@ -251,10 +276,13 @@ fn every_transport_is_refused_for_its_own_reason() {
             let outcome = load_with(&with("", "").replace(from, &to), &[]);
             let errors = said(&outcome, Severity::Error);
             assert!(errors.len() == 1 && errors[0].contains(reason), "{to}: {errors:?}");
-            assert!(errors[0].contains("use `"), "{to}: {errors:?}");
+            assert!(
+                errors[0].contains("with `tls`") || errors[0].contains("use `"),
+                "{to}: {errors:?}"
+            );
         }
     }
-    for (name, reason) in [("ss", "Shadowsocks"), ("http2", "HTTP/1.1")] {
+    for (name, reason) in PROXIES {
         let proxy = format!(
             "hops:\n  - name: proxies\n    nodes: [{{name: p, addr: '192.0.2.9:1080', connector: {{type: {name}}}}}]\n"
         );

@@ -101,7 +101,10 @@ impl<'a> ChainNames<'a> {
 fn resolver(name: &str, at: &Cursor<'_>) -> Option<ResolverSettings> {
     if let Some(plugin) = at.filled(&resolver::PLUGIN) {
         let help = "list name servers as `nameservers`";
-        return plugin.key().refuse("`plugin` of a resolver is not supported", help);
+        return plugin.key().refuse(
+            "`plugin` of a resolver is not supported: rtun asks name servers itself",
+            help,
+        );
     }
     let servers = at.items_of(&resolver::NAMESERVERS);
     if servers.is_empty() {
@@ -227,7 +230,7 @@ fn families(at: &Cursor<'_>) -> AddressFamilies {
 fn table(name: &str, at: &Cursor<'_>) -> Option<Named<HostsLine>> {
     if let Some(plugin) = at.filled(&hosts_table::PLUGIN) {
         let help = "list names as `mappings`, or in a `file`, `redis` or `http` source";
-        return plugin.key().refuse("`plugin` of a table of names is not supported", help);
+        return plugin.key().refuse("`plugin` of a table of names is not supported: rtun looks names up in tables and at name servers", help);
     }
     let lines = at.items_of(&hosts_table::MAPPINGS);
     let lines = lines.iter().filter_map(|at| Some(at.at.row(mapping(at)?))).collect();

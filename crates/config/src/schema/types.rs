@@ -65,7 +65,7 @@ pub static LISTENERS: Types = Types {
         "tun", "tap",
     ],
     refused: REFUSED,
-    elsewhere: "dns icmp6 red redir redirect redu rtcp rudp runix serial sshd stdio tungo unix",
+    elsewhere: "dns red redir redirect redu rudp tungo",
 };
 
 /// The types of connectors.
@@ -74,7 +74,7 @@ pub static CONNECTORS: Types = Types {
     unset: "http",
     supported: &["router", "http", "socks5", "socks", "socks4", "socks4a", "relay"],
     refused: REFUSED_PROXIES,
-    elsewhere: "direct forward masque serial sni sshd ssu tcp tunnel unix virtual",
+    elsewhere: "direct virtual",
 };
 
 /// The types of dialers.
@@ -85,7 +85,7 @@ pub static DIALERS: Types = Types {
         "tcp", "tls", "ws", "wss", "quic", "grpc", "h2", "h2c", "mtcp", "mtls", "mws", "mwss",
     ],
     refused: REFUSED,
-    elsewhere: "direct h3-masque icmp6 ohttps serial sshd unix virtual wg",
+    elsewhere: "direct virtual",
 };
 
 /// Transports that rtun does not speak, and those that are of no use to a routing tunnel.
@@ -154,6 +154,56 @@ static REFUSED: &[Refused] = &[
     },
     Refused { name: "icmp", reason: "rtun does not carry packets in pings", instead: "use `quic`" },
     Refused {
+        name: "icmp6",
+        reason: "rtun does not carry packets in pings",
+        instead: "use `quic`",
+    },
+    Refused {
+        name: "ohttps",
+        reason: "it looks like HTTP inside of TLS, and rtun does not speak it",
+        instead: "use `wss`",
+    },
+    Refused {
+        name: "h3-masque",
+        reason: "rtun does not speak with proxies over HTTP/3",
+        instead: "use `quic`",
+    },
+    Refused {
+        name: "sshd",
+        reason: "rtun does not speak SSH",
+        instead: "use `tls`; or `tcp` to a port that an SSH client forwards, as `ssh -L 8443:localhost:8443` does",
+    },
+    Refused {
+        name: "unix",
+        reason: "hub and host speak over networks, not over a Unix socket",
+        instead: "use `tcp` on 127.0.0.1",
+    },
+    Refused {
+        name: "runix",
+        reason: "rtun listens on its own machine, and on no Unix socket of a proxy",
+        instead: "listen with `tls` where hosts can connect to",
+    },
+    Refused {
+        name: "rtcp",
+        reason: "rtun listens on its own machine, and on no port of a proxy",
+        instead: "listen with `tls` where hosts can connect to; a port that `ssh -R` forwards leads to it, too",
+    },
+    Refused {
+        name: "serial",
+        reason: "rtun does not speak over serial lines",
+        instead: "give the line an address (PPP), and use `tcp`",
+    },
+    Refused {
+        name: "stdio",
+        reason: "a hub takes connections of many hosts, and the standard input is one",
+        instead: "use `tcp` on 127.0.0.1",
+    },
+    Refused {
+        name: "wg",
+        reason: "rtun runs no WireGuard of its own",
+        instead: "use `tcp` through the system's WireGuard device",
+    },
+    Refused {
         name: "ftcp",
         reason: "rtun does not send TCP segments past the system's TCP",
         instead: "use `tcp`",
@@ -166,6 +216,51 @@ static REFUSED_PROXIES: &[Refused] = &[
         name: "ss",
         reason: "rtun does not speak Shadowsocks",
         instead: "use `socks5` to a Shadowsocks client on this machine",
+    },
+    Refused {
+        name: "ssu",
+        reason: "rtun does not speak Shadowsocks",
+        instead: "use `socks5` to a Shadowsocks client on this machine",
+    },
+    Refused {
+        name: "sshd",
+        reason: "rtun does not speak SSH",
+        instead: "write the address of a port that an SSH client forwards, as `ssh -L 8443:hub:8443` does, as the hub's",
+    },
+    Refused {
+        name: "forward",
+        reason: "it asks for nothing: what is there leads to one place",
+        instead: "leave the hop out, and write its address as the hub's",
+    },
+    Refused {
+        name: "tcp",
+        reason: "it asks for nothing: what is there leads to one place",
+        instead: "leave the hop out, and write its address as the hub's",
+    },
+    Refused {
+        name: "unix",
+        reason: "it asks for nothing: what is behind the Unix socket leads to one place",
+        instead: "have that listen on 127.0.0.1, and write this as the hub's address",
+    },
+    Refused {
+        name: "serial",
+        reason: "rtun does not speak over serial lines",
+        instead: "give the line an address (PPP), and use `tcp`",
+    },
+    Refused {
+        name: "sni",
+        reason: "such a proxy goes by the names in TLS and HTTP that pass through it, and rtun writes no other name there",
+        instead: "use `http`",
+    },
+    Refused {
+        name: "tunnel",
+        reason: "rtun does not speak the protocol of GOST's reverse proxies",
+        instead: "use `relay`",
+    },
+    Refused {
+        name: "masque",
+        reason: "rtun does not speak with proxies over HTTP/3",
+        instead: "use `http` with the dialer `tls`",
     },
     Refused {
         name: "http2",
