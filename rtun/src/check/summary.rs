@@ -21,7 +21,8 @@ pub(super) fn text(outcome: &Outcome) -> String {
         Some(config) if stopping(outcome).next().is_none() => {
             let metrics =
                 config.metrics.iter().map(|metrics| format!("metrics on {}", metrics.addr));
-            let running: Vec<_> = config.services.iter().map(shown).chain(metrics).collect();
+            let api = config.api.iter().map(|api| format!("Web API on {}", api.addr));
+            let running = config.services.iter().map(shown).chain(metrics).chain(api).collect();
             lines.push(("runs", running));
         }
         _ => {
