@@ -324,11 +324,11 @@ fn silent_peers(network: &Network) -> Outcome {
             all.join_all().await.into_iter().max().unwrap()
         })
     });
-    let back = network.back_within(BACK);
+    let back = network.is_undisturbed();
     let waiting = waiting.unwrap();
     while !waiting.is_finished() {
         // Packets pass meanwhile.
-        network.back_within(Duration::ZERO);
+        network.is_undisturbed();
         thread::sleep(Duration::from_millis(200));
     }
     Outcome { noticed: Some(waiting.join().unwrap().unwrap()), back }

@@ -156,9 +156,13 @@ impl Network {
 
     /// Whether a packet from the first host to the second is answered, soon, and of a tunnel one from the second to the server.
     pub fn passes(&self) -> bool {
-        let soon = Duration::from_millis(100);
+        self.passes_within(Duration::from_millis(100))
+    }
+
+    /// The same with this time for each answer.
+    fn passes_within(&self, time: Duration) -> bool {
         let passes =
-            |from: usize, to| tools::ping(&self.machines[from], ip(to), 56, false, soon).is_ok();
+            |from: usize, to| tools::ping(&self.machines[from], ip(to), 56, false, time).is_ok();
         passes(0, ADDRESSES[1]) && (!self.is_tunnel() || passes(1, SERVER))
     }
 
@@ -175,6 +179,20 @@ impl Network {
             );
             // An error comes at once.
             thread::sleep(Duration::from_millis(10));
+        }
+        begin.elapsed()
+    }
+
+    /// Checks that nothing has happened to the connections of both hosts, and that packets pass; how long that took. A machine that
+    /// is busy with others' handshakes takes longer for each packet.
+    pub fn is_undisturbed(&self) -> Duration {
+        let begin = Instant::now();
+        while !self.passes_within(BUSY / 3) {
+            let took = begin.elapsed();
+            assert!(took < 2 * BUSY, "no packet passes for {took:?}: {}", tail(&self.hub));
+        }
+        for host in &self.hosts {
+            assert!(!has_lost_hub(host), "a host has lost its hub: {}", tail(host));
         }
         begin.elapsed()
     }
@@ -210,12 +228,7 @@ impl Network {
     pub fn hub_lost_within(&self, promised: Duration) -> Duration {
         let begin = Instant::now();
         for host in &self.hosts {
-            let lost = || {
-                let lines = host.lines();
-                let mut said = lines.iter().filter_map(|line| line["message"].as_str());
-                said.any(|text| text.contains("lost the hub") || text.contains("server is gone"))
-            };
-            while !lost() {
+            while !has_lost_hub(host) {
                 let took = begin.elapsed();
                 assert!(took < promised + BUSY, "unnoticed after {took:?}: {}", tail(host));
                 thread::sleep(Duration::from_millis(20));
@@ -241,6 +254,13 @@ impl Network {
         }
         Account { outcome, before: self.before, after }
     }
+}
+
+/// Whether a host has said that it has lost its hub, or a client its server.
+fn has_lost_hub(host: &Rtun) -> bool {
+    let lines = host.lines();
+    let mut said = lines.iter().filter_map(|line| line["message"].as_str());
+    said.any(|text| text.contains("lost the hub") || text.contains("server is gone"))
 }
 
 /// What a busy machine may take longer.
