@@ -112,12 +112,13 @@ impl Logging {
         }
     }
 
-    /// To be called every second: says how many lines were left out or lost, and makes files again that have gone.
-    pub(crate) fn look_after(&self) {
-        for output in self.routes.get().outputs() {
-            output.look_after();
-        }
+    /// To be called every second: says how many lines were left out or lost, and makes files again that have gone. How many were
+    /// lost since.
+    pub(crate) fn look_after(&self) -> u64 {
+        let outputs = self.routes.get().outputs();
+        let lost = outputs.iter().map(|output| output.look_after()).sum();
         self.limit.tell();
+        lost
     }
 
     fn go_to(&self, routes: LogRoutes) {

@@ -214,7 +214,7 @@ impl<'a> Life<'a> {
 
     /// Makes again what others have taken away.
     fn look_after(&mut self, node: &Node) {
-        self.logging.look_after();
+        node.board().count_lost_log_lines(self.logging.look_after());
         if self.state.look_after() {
             // What they say is kept again.
             node.reload_sources();

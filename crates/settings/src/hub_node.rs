@@ -41,6 +41,8 @@ impl ListenerSettings {
 pub struct HubNode {
     /// The node's name, for log lines.
     pub name: String,
+    /// The name of the chain that leads to it, for the metrics; empty if it has none.
+    pub chain: String,
     /// `host:port`: that of the first of `endpoints`.
     pub addr: String,
     /// How it is reached, the preferred way first; at least one.
@@ -65,6 +67,7 @@ impl HubNode {
         let addr = addr.into();
         Self {
             name: addr.clone(),
+            chain: String::new(),
             addr: addr.clone(),
             endpoints: vec![Endpoint { addr, stack: TransportStack::tcp(), segment_max: None }],
             namespace: NamespaceId::DEFAULT,

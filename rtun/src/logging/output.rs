@@ -157,16 +157,19 @@ impl Output {
         Ok(())
     }
 
-    /// To be called every second: makes a file again that is no longer where it was opened, and says what was lost.
-    pub(super) fn look_after(&self) {
+    /// To be called every second: makes a file again that is no longer where it was opened, and says what was lost, once lines
+    /// are taken again. How many that are.
+    pub(super) fn look_after(&self) -> u64 {
         self.make_file_again();
-        if !self.shared.failing.load(Ordering::Relaxed) {
-            let lines = self.shared.lost.swap(0, Ordering::Relaxed);
-            if lines > 0 {
-                let output = self.name();
-                warn!(lines, output, "log lines were lost: their destination was full or slow");
-            }
+        if self.shared.failing.load(Ordering::Relaxed) {
+            return 0;
         }
+        let lines = self.shared.lost.swap(0, Ordering::Relaxed);
+        if lines > 0 {
+            let output = self.name();
+            warn!(lines, output, "log lines were lost: their destination was full or slow");
+        }
+        lines
     }
 
     fn make_file_again(&self) {

@@ -122,6 +122,7 @@ fn chain_at<'a>(
     names: &mut ChainNames<'a>,
     context: &Context<'a>,
 ) -> Option<(GroupedChain, RelayProtocol)> {
+    let name = chain.read(&chain::NAME).unwrap_or_default();
     let hops = chain.items_of(&chain::HOPS);
     let Some((last, before)) = hops.split_last() else {
         return chain.refuse("the chain has no hop", "add a hop with the hub as its node");
@@ -140,12 +141,12 @@ fn chain_at<'a>(
                 .error("only the hubs of a chain are tried at once, not its proxies")
                 .help("write `lowestlatency`, `fifo` or `round`");
         }
-        let hop = ChainHop { service, at: &hop, after_proxy: i > 0 };
+        let hop = ChainHop { service, at: &hop, chain: &name, after_proxy: i > 0 };
         proxies.push(ProxyHop { nodes: nodes(&hop, node::proxy, names, context), selector });
     }
     let last = resolved_hop(last, context)?;
     let selector = selector::of(&last.object(&hop::SELECTOR));
-    let last = ChainHop { service, at: &last, after_proxy: !before.is_empty() };
+    let last = ChainHop { service, at: &last, chain: &name, after_proxy: !before.is_empty() };
     let protocol = match end {
         ChainEnd::Hub => RelayProtocol::Relay,
         ChainEnd::Relay => relay_protocol(&last)?,

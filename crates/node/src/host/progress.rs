@@ -41,6 +41,7 @@ pub(crate) struct HostProgress {
 /// Counts of connections to one of the hubs.
 struct HubNodeProgress {
     name: String,
+    chain: String,
     connect_seconds: Histogram,
     unreachable: AtomicU64,
 }
@@ -49,6 +50,8 @@ struct HubNodeProgress {
 pub(crate) struct HubNodeHistory {
     /// As configured.
     pub(crate) name: String,
+    /// The chain that leads to it.
+    pub(crate) chain: String,
     /// How long it took from dialling to being admitted, in seconds.
     pub(crate) connect_seconds: Histogram,
     /// Attempts that did not reach it.
@@ -88,6 +91,7 @@ impl HostProgress {
         let received = Counters::with_quotas(None, Some(Arc::clone(&limiter.quotas)));
         let node = |hub: &HubNode| HubNodeProgress {
             name: hub.name.clone(),
+            chain: hub.chain.clone(),
             connect_seconds: Histogram::new(CONNECT),
             unreachable: AtomicU64::new(0),
         };
@@ -137,6 +141,7 @@ impl HostProgress {
     pub(crate) fn nodes(&self) -> Vec<HubNodeHistory> {
         let history = |node: &HubNodeProgress| HubNodeHistory {
             name: node.name.clone(),
+            chain: node.chain.clone(),
             connect_seconds: node.connect_seconds.clone(),
             unreachable: node.unreachable.load(Ordering::Relaxed),
         };
@@ -144,7 +149,7 @@ impl HostProgress {
     }
 
     fn node(&self, hub: &HubNode) -> Option<&HubNodeProgress> {
-        self.nodes.iter().find(|node| node.name == hub.name)
+        self.nodes.iter().find(|node| (&node.name, &node.chain) == (&hub.name, &hub.chain))
     }
 
     /// Packets no longer go to this session.

@@ -1,5 +1,6 @@
 //! The status board: the state of all services of a process, also while they are being changed.
 
+mod clients;
 mod ledger;
 mod ping;
 mod sample;
@@ -17,8 +18,12 @@ use rtun_core::{NamespaceId, observer::ObservedStats};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use self::ledger::{HubId, Ledger};
+use self::{
+    clients::ClientLedger,
+    ledger::{HubId, Ledger},
+};
 pub(crate) use self::{
+    clients::{ClientCounts, ClientTotals},
     ledger::{Totals, is_labelled},
     sample::MetricsSample,
 };
@@ -38,7 +43,7 @@ use crate::{
         },
     },
     recorders::RecorderView,
-    report::{DescriptorReport, KindReport, NodeStatus, ServiceReport, Tasks},
+    report::{DescriptorReport, HubReport, KindReport, NodeStatus, ServiceReport, Tasks},
     runtime::{
         descriptors::limit,
         events::{EventFacts, EventFollower, NodeEventKind},
@@ -64,6 +69,9 @@ pub struct Board {
     recorders: ArcSwap<RecorderView>,
     next_id: AtomicU64,
     ledger: Mutex<Ledger>,
+    clients: Mutex<ClientLedger>,
+    /// Log lines that were lost so far.
+    lost_log_lines: AtomicU64,
     machine: Machine,
     watch: ServiceWatch,
 }
@@ -102,6 +110,8 @@ impl Default for Board {
             recorders: ArcSwap::default(),
             next_id: AtomicU64::new(0),
             ledger: Mutex::default(),
+            clients: Mutex::default(),
+            lost_log_lines: AtomicU64::new(0),
             machine: Machine::default(),
             watch: ServiceWatch::default(),
         }
@@ -296,6 +306,7 @@ impl Board {
         let shown = self.services.load_full();
         let reports = report(&shown);
         let totals = enter(&mut ledger, &shown, &reports);
+        let clients = self.sample_clients(&shown, &reports);
         drop(ledger);
         let (mut lasted, mut nodes) = (Vec::new(), Vec::new());
         for Shown { name, view, .. } in &*shown {
@@ -309,7 +320,26 @@ impl Board {
                 | View::Relay(_) => {}
             }
         }
-        MetricsSample { status: self.status_of(reports), totals, lasted, nodes }
+        let lost_log_lines = self.lost_log_lines.load(Ordering::Relaxed);
+        let status = self.status_of(reports);
+        MetricsSample { status, totals, clients, lasted, nodes, lost_log_lines }
+    }
+
+    /// The counts of each hub's clients. Called by one at a time.
+    fn sample_clients(
+        &self,
+        shown: &[Shown],
+        reports: &[ServiceReport],
+    ) -> Vec<(String, ClientTotals)> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut totals = clients.sample(hubs(shown, reports));
+        let named = shown.iter().map(|it| (it.name.clone(), totals.remove(&it.id)));
+        named.filter_map(|(name, totals)| Some((name, totals?))).collect()
+    }
+
+    /// Counts log lines that were lost, for the metrics.
+    pub fn count_lost_log_lines(&self, lines: u64) {
+        self.lost_log_lines.fetch_add(lines, Ordering::Relaxed);
     }
 
     fn status_of(&self, services: Vec<ServiceReport>) -> NodeStatus {
@@ -395,7 +425,15 @@ fn report(shown: &[Shown]) -> Vec<ServiceReport> {
 }
 
 fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Totals {
-    ledger.sample(shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
+    ledger.sample(hubs(shown, reports))
+}
+
+/// The hubs that run, and what they report.
+fn hubs<'a>(
+    shown: &'a [Shown],
+    reports: &'a [ServiceReport],
+) -> impl Iterator<Item = (HubId, &'a HubReport)> {
+    shown.iter().zip(reports).filter_map(|(shown, report)| match &report.kind {
         KindReport::Hub(hub) => Some((shown.id, &**hub)),
         KindReport::Host(_)
         | KindReport::UdpServer(_)
@@ -403,5 +441,5 @@ fn enter(ledger: &mut Ledger, shown: &[Shown], reports: &[ServiceReport]) -> Tot
         | KindReport::TapServer(_)
         | KindReport::TapClient(_)
         | KindReport::Relay(_) => None,
-    }))
+    })
 }

@@ -30,6 +30,8 @@ const MAX_DIALERS: usize = 8;
 pub(super) struct ChainHop<'a, 'r> {
     pub(super) service: &'a Cursor<'a>,
     pub(super) at: &'a Cursor<'r>,
+    /// The name of its chain.
+    pub(super) chain: &'a str,
     /// Whether there is another hop before it.
     pub(super) after_proxy: bool,
 }
@@ -100,6 +102,7 @@ fn last(at: &Cursor<'_>, hop: &ChainHop<'_, '_>, what: &str, wanted: &str) -> Op
     }
     Some(HubNode {
         name: at.read(&node::NAME).unwrap_or_else(|| addr.clone()),
+        chain: hop.chain.to_owned(),
         addr: endpoints.first().map_or(addr, |endpoint| endpoint.addr.clone()),
         endpoints,
         namespace,

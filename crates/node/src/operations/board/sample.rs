@@ -2,7 +2,7 @@
 
 use prometheus_client::metrics::histogram::Histogram;
 
-use super::ledger::Totals;
+use super::{clients::ClientTotals, ledger::Totals};
 use crate::{
     host::HubNodeHistory,
     report::{DeviceReport, HubReport, KindReport, NodeStatus},
@@ -12,10 +12,14 @@ use crate::{
 pub(crate) struct MetricsSample {
     pub(crate) status: NodeStatus,
     pub(crate) totals: Totals,
+    /// Of each hub service, by its name: what its clients have done.
+    pub(crate) clients: Vec<(String, ClientTotals)>,
     /// Of each hub service, by its name: how long its connections lasted, in seconds.
     pub(crate) lasted: Vec<(String, Histogram)>,
     /// Of each host service, by its name: the hubs it may connect to.
     pub(crate) nodes: Vec<(String, Vec<HubNodeHistory>)>,
+    /// Log lines that were lost so far.
+    pub(crate) lost_log_lines: u64,
 }
 
 impl MetricsSample {

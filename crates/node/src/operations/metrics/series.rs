@@ -1,6 +1,6 @@
 //! The page of metrics: rtun's own series, GOST's where they have a meaning here, and those of the process.
 //!
-//! Labels are what the configuration names, fixed words, and nothing that a host or its address could choose: an
+//! Labels are what the configuration names, fixed words, and the addresses of admitted hosts up to a number: an
 //! unauthenticated peer cannot make the page grow.
 
 mod devices;

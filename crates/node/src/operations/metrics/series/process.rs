@@ -17,6 +17,16 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
     let NodeStatus { version, started, .. } = &sample.status;
     let version = vec![("version", version.clone())];
     page.gauge("rtun_build_info", "The version that runs", [(version, 1.0)])?;
+    let hooks = sample.status.failed_hooks.iter().map(|failed| {
+        let labels = vec![("service", failed.service.clone()), ("hook", failed.hook.clone())];
+        (labels, failed.failures)
+    });
+    page.counter("rtun_hook_failures", "Commands of hooks that have failed", hooks)?;
+    page.counter_f64(
+        "rtun_log_lines_lost",
+        "Log lines that were lost, since their destination was full or slow",
+        sample.lost_log_lines as f64,
+    )?;
     let usage = Usage::read();
     if let Some(cpu) = usage.cpu {
         let help = "CPU time used, user and system";
