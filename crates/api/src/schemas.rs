@@ -158,7 +158,7 @@ fn views() -> Vec<(&'static str, Value)> {
         ("what", text()),
         ("where", text()),
         ("ago", number()),
-        ("remedy", maybe("string")),
+        ("remedy", text()),
     ]);
     vec![
         ("Amounts", object([("packets", count()), ("bytes", count())])),

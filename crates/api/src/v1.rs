@@ -144,7 +144,7 @@ fn all_problems(board: &Board) -> ApiAnswer {
             "what": problem.what,
             "where": problem.service,
             "ago": problem.ago.as_secs_f64(),
-            "remedy": null,
+            "remedy": problem.remedy,
         })
     };
     let problems: Vec<Value> = problems(&board.status()).iter().map(shown).collect();

@@ -170,19 +170,23 @@ impl DropReason {
             Self::SrcNotAllowed => {
                 "The source is not routed to the sending host, nor is it an ICMP error about a packet that went to that host. Look at: a missing route for its LAN, or spoofing."
             }
-            Self::NoRoute => "No prefix contains the destination. Look at: the table.",
+            Self::NoRoute => {
+                "No prefix contains the destination. Look at: the table. Add a route for it to the host that has it."
+            }
             Self::NoTable => {
-                "The namespace has neither a table nor a default router. Look at: the configuration."
+                "The namespace has neither a table nor a default router. Look at: the configuration. Give it a router, or name a default one."
             }
             Self::RoutePendingTimeout => "The plugin did not answer in time. Look at: the plugin.",
             Self::RoutePendingFull => "Too many packets wait for the plugin. Look at: the plugin.",
             Self::RouteDenied => "The plugin knows no route. Look at: the plugin.",
-            Self::Hairpin => "The next hop is the sender itself. Look at: the table.",
+            Self::Hairpin => {
+                "The next hop is the sender itself. Look at: the table. Deliver it there, or correct the route."
+            }
             Self::TtlExpired => {
                 "TTL or hop limit used up; only if the hub decrements it. Look at: a loop."
             }
             Self::NoGatewayConnected => {
-                "The route names a host that is not connected. Look at: that host, its name."
+                "The route names a host that is not connected. Look at: that host, its name. Start it, or correct the name in the route."
             }
             Self::GatewayClosing => {
                 "In flight while the receiving host disconnected. Normal if low."

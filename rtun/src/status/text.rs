@@ -15,6 +15,9 @@ use rtun_node::{
 use super::limits;
 use crate::table::table;
 
+/// Characters of a line of what to do about a problem.
+const WIDTH: usize = 76;
+
 /// Hosts shown of each namespace, and namespaces of each hub.
 const SHOWN: usize = 50;
 
@@ -56,12 +59,15 @@ impl Look<'_> {
         if problems.is_empty() {
             return String::new();
         }
-        let rows = problems.iter().map(|problem| {
+        let rows = problems.iter().flat_map(|problem| {
             let when = match problem.ago {
                 Duration::ZERO => "now".to_owned(),
                 ago => format!("{} ago", duration(ago)),
             };
-            vec![when, printable(&problem.service), problem.what.clone()]
+            let first = vec![when, printable(&problem.service), problem.what.clone()];
+            let remedy = wrapped(&problem.remedy).into_iter();
+            let remedy = remedy.map(|line| vec![String::new(), String::new(), format!("  {line}")]);
+            std::iter::once(first).chain(remedy)
         });
         let table = table("  ", "lll", rows.collect());
         format!("\n{}\n{table}", self.paint("1;31", "Problems"))
@@ -441,6 +447,21 @@ fn plugin_rows(plugins: &[PluginStatus]) -> Vec<Vec<String>> {
     std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
+/// Lines of at most [`WIDTH`] characters, cut between words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= WIDTH => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -514,7 +535,13 @@ mod tests {
             "  7s ago   tun  not connected: hub:8443: bad\\u{1b}]0;title\\u{7}",
             "  41s ago  hub  connection refused: auth_failed (3 so far)",
         ];
-        assert_eq!(problems, expected);
+        // Under each stands what to do about it.
+        let (remedies, what): (Vec<_>, Vec<_>) =
+            problems.into_iter().partition(|line| line.starts_with("        "));
+        assert_eq!(what, expected);
+        let remedies = remedies.iter().map(|line| line.trim_start()).collect::<Vec<_>>().join(" ");
+        assert!(remedies.starts_with("Put a new certificate"), "{remedies}");
+        assert!(remedies.contains("(`auth` of its connector) with"), "{remedies}");
         assert!(text.contains("drops       hairpin 9, no_route 2\n"), "{text}");
         let listens = "\nHub hub   listens on tcp [::]:8443\n  and on         tls [::]:443\n  \
                        and on         quic [::]:443, certificate ends in 9d 12h\n";

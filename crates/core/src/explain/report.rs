@@ -211,8 +211,8 @@ pub enum Conclusion {
     },
     /// It is dropped, and counted under this reason.
     Dropped {
-        /// Its fixed word.
-        #[serde(with = "word")]
+        /// Its fixed word, and as `help` what it means and what to do.
+        #[serde(flatten, with = "helpful")]
         reason: DropReason,
     },
     /// It waits until this plugin has answered about this address.
@@ -264,6 +264,29 @@ mod word {
         let word = String::deserialize(from)?;
         let reason = DropReason::ALL.into_iter().find(|reason| reason.as_str() == word);
         reason.ok_or_else(|| D::Error::custom(format!("{word:?} is no drop reason")))
+    }
+}
+
+/// Writes a reason as its fixed word, together with its help.
+mod helpful {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::DropReason;
+
+    #[derive(Serialize, Deserialize)]
+    struct HelpfulReason {
+        #[serde(with = "super::word")]
+        reason: DropReason,
+        #[serde(skip_deserializing)]
+        help: &'static str,
+    }
+
+    pub(super) fn serialize<S: Serializer>(reason: &DropReason, to: S) -> Result<S::Ok, S::Error> {
+        HelpfulReason { reason: *reason, help: reason.help() }.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<DropReason, D::Error> {
+        HelpfulReason::deserialize(from).map(|it| it.reason)
     }
 }
 

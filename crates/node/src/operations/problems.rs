@@ -1,4 +1,6 @@
-//! What is wrong with a process, as its status tells.
+//! What is wrong with a process, as its status tells, and what to do about it.
+
+mod remedies;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,6 +10,9 @@ use std::{
 use rtun_control::{FeedProblem, FeedStatus, PluginStatus};
 use rtun_core::prefix_is_for_many;
 
+use self::remedies::{
+    A_BUG, CONNECTING, DEVICE, PLUGIN, RENEW, SERVER, SOURCE, USED_UP, of_end, of_refusal,
+};
 use super::units::{number, printable, seconds, short};
 use crate::{
     counters::Happened,
@@ -38,6 +43,8 @@ pub struct Problem {
     pub service: String,
     /// A sentence for people, without anything that a terminal would act on.
     pub what: String,
+    /// What to do about it, in the same way.
+    pub remedy: String,
 }
 
 /// What an operator should look at, the newest first.
@@ -61,6 +68,8 @@ fn problem_of_hook(hook: &HookReport) -> Option<Problem> {
         ago: *ago,
         service: service.clone(),
         what: format!("a hook fails: {} ({failures} so far)", printable(error)),
+        remedy: "Run the command by hand as rtun's user, and correct it or the service's metadata."
+            .into(),
     })
 }
 
@@ -78,6 +87,8 @@ fn problem_of_informed(informed: &PluginStatus, what: &str) -> Option<Problem> {
             printable(&error.text),
             informed.waiting
         ),
+        remedy: "Start the observer's plugin, or correct its address; nothing is lost meanwhile."
+            .into(),
     })
 }
 
@@ -97,7 +108,10 @@ pub fn end_of_certificate(way: &ListenerReport) -> Option<String> {
 
 fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
     let mut problems = Vec::new();
-    let mut add = |ago, what| problems.push(Problem { ago, service: service.name.clone(), what });
+    let mut add = |ago, what, remedy: &str| {
+        let (service, remedy) = (service.name.clone(), remedy.to_owned());
+        problems.push(Problem { ago, service, what, remedy });
+    };
     match &service.kind {
         KindReport::Hub(hub) => {
             let recent = |events: &BTreeMap<String, Happened>| {
@@ -105,12 +119,21 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 events.map(|(word, it)| (printable(word), *it)).collect::<Vec<_>>()
             };
             if let Some(why) = &hub.behind {
-                add(Duration::ZERO, format!("does not go by its sources: {}", printable(why)));
+                let what = format!("does not go by its sources: {}", printable(why));
+                add(
+                    Duration::ZERO,
+                    what,
+                    "Correct the source that is named; the rules from before stay in force.",
+                );
             }
             for way in &hub.listen {
                 if let Some(end) = end_of_certificate(way) {
                     let (transport, address) = (way.transport.as_str(), way.address);
-                    add(Duration::ZERO, format!("{transport} {address}: its certificate {end}"));
+                    add(
+                        Duration::ZERO,
+                        format!("{transport} {address}: its certificate {end}"),
+                        RENEW,
+                    );
                 }
             }
             for plugin in &hub.plugins {
@@ -118,63 +141,86 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 let ago = Duration::from_secs(error.age);
                 let (name, error) = (printable(&plugin.name), printable(&error.text));
                 if plugin.paused {
-                    add(ago, format!("plugin {name} is left alone for a while: {error}"));
+                    add(ago, format!("plugin {name} is left alone for a while: {error}"), PLUGIN);
                 } else if ago < RECENT {
-                    add(ago, format!("plugin {name}: {error}"));
+                    add(ago, format!("plugin {name}: {error}"), PLUGIN);
                 }
             }
             for (word, Happened { count, ago }) in recent(&hub.refused) {
-                add(ago, format!("connection refused: {word} ({count} so far)"));
+                let what = format!("connection refused: {word} ({count} so far)");
+                add(ago, what, of_refusal(&word));
             }
             for (word, Happened { count, ago }) in recent(&hub.ended) {
                 if !NORMAL_ENDS.contains(&word.as_str()) {
-                    add(ago, format!("connection of a host ended: {word} ({count} so far)"));
+                    let what = format!("connection of a host ended: {word} ({count} so far)");
+                    add(ago, what, of_end(&word));
                 }
             }
             for quota in hub.quotas.iter().filter(|quota| quota.exceeded) {
-                add(Duration::ZERO, used_up(quota));
+                add(Duration::ZERO, used_up(quota), USED_UP);
             }
             for namespace in &hub.namespaces {
                 let missing = |it: &&SharedReport| {
                     !it.gateways[0].connected && !prefix_is_for_many(it.prefix)
                 };
                 for shared in namespace.shared.iter().filter(missing).take(SHOWN_SHARED) {
-                    add(Duration::ZERO, carriers(shared));
+                    let away = short(shared.gateways[0].host.as_str());
+                    let remedy = format!(
+                        "Start {away}, or look at its log: the next host carries meanwhile, if there is one."
+                    );
+                    add(Duration::ZERO, carriers(shared), &remedy);
                 }
             }
             if hub.traffic().dropped_by_reason().any(|(reason, _)| reason == "internal") {
-                add(Duration::ZERO, "packets lost by a bug in rtun: please report it".into());
+                add(Duration::ZERO, "packets lost by a bug in rtun".into(), A_BUG);
             }
             for (host, addresses) in twice(hub) {
                 let host = short(&host);
-                let addresses = addresses.join(", ");
-                add(
-                    Duration::ZERO,
-                    format!("{host} is reported by {addresses}; the newest carries"),
-                );
+                let what =
+                    format!("{host} is reported by {}; the newest carries", addresses.join(", "));
+                let remedy = "Give each machine a name of its own, and tie names to users (`hosts` in the auther) or certificates (`bindNames`).";
+                add(Duration::ZERO, what, remedy);
             }
             if hub.queue_memory > hub.queue_budget / 10 * 8 {
-                add(Duration::ZERO, "the memory for queues is nearly used up".into());
+                let what = "the memory for queues is nearly used up".into();
+                add(
+                    Duration::ZERO,
+                    what,
+                    "Look in `rtun hosts --sort queue` for hosts with slow links; or raise `queueBudget`.",
+                );
             }
         }
         KindReport::Host(host) => {
             let notice = host.connection.as_ref().and_then(|it| it.notice.as_ref());
             if let Some(notice) = notice {
-                add(Duration::ZERO, format!("the hub says: {}", printable(notice)));
+                let what = format!("the hub says: {}", printable(notice));
+                add(
+                    Duration::ZERO,
+                    what,
+                    "If another machine has this host's name, give one of them another.",
+                );
             }
             for quota in host.quotas.iter().filter(|quota| quota.exceeded) {
-                add(Duration::ZERO, used_up(quota));
+                add(Duration::ZERO, used_up(quota), USED_UP);
             }
             problems_of_device(&host.health, &mut add);
             match (&host.connection, &host.last_error) {
-                (None, None) => add(status.uptime, "not connected to a hub yet".into()),
+                (None, None) => add(status.uptime, "not connected to a hub yet".into(), CONNECTING),
                 (connection, Some(error)) if connection.is_none() || error.ago < RECENT => {
                     let state = match connection {
                         Some(_) => "connected again after",
                         None => "not connected:",
                     };
                     let (hub, what) = (printable(&error.hub), printable(&error.error));
-                    add(error.ago, format!("{state} {hub}: {what}"));
+                    let remedy = match connection {
+                        Some(_) => {
+                            "Nothing, if it stays connected. Else look at the hub's log and the network on the way."
+                        }
+                        None => {
+                            "Look whether the hub runs and lets this host in (`rtun status` there), and at the network on the way; it is tried again and again."
+                        }
+                    };
+                    add(error.ago, format!("{state} {hub}: {what}"), remedy);
                 }
                 _ => {}
             }
@@ -185,9 +231,12 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                 let TunnelRefusal { reason, outer, address, incumbent, ago } = refusal;
                 let about = address.map_or(String::new(), |address| format!(" of {address}"));
                 let by = incumbent.map_or(String::new(), |it| format!(", which {it} has"));
+                let what =
+                    format!("register refused: {}{about} from {outer}{by}", printable(reason));
                 add(
                     *ago,
-                    format!("register refused: {}{about} from {outer}{by}", printable(reason)),
+                    what,
+                    "Compare the client's passphrase and addresses with the server's, and give each client its own address.",
                 );
             }
         }
@@ -195,23 +244,28 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
             for way in &relay.listen {
                 if let Some(end) = end_of_certificate(way) {
                     let (transport, address) = (way.transport.as_str(), way.address);
-                    add(Duration::ZERO, format!("{transport} {address}: its certificate {end}"));
+                    add(
+                        Duration::ZERO,
+                        format!("{transport} {address}: its certificate {end}"),
+                        RENEW,
+                    );
                 }
             }
             for (reason, refused) in relay.refused.iter().filter(|(_, it)| it.ago < RECENT) {
                 let (reason, count) = (printable(reason), refused.count);
-                add(refused.ago, format!("connection refused: {reason} ({count} so far)"));
+                let what = format!("connection refused: {reason} ({count} so far)");
+                add(refused.ago, what, of_refusal(&reason));
             }
         }
         KindReport::TapServer(server) => problems_of_device(&server.health, &mut add),
         KindReport::TapClient(client) => {
             problems_of_device(&client.health, &mut add);
             match (client.answered, &client.last_error) {
-                (false, None) => add(status.uptime, "no server has answered yet".into()),
+                (false, None) => add(status.uptime, "no server has answered yet".into(), SERVER),
                 (answered, Some(error)) if !answered || error.ago < RECENT => {
                     let state = if answered { "answered again after" } else { "no answer:" };
                     let (server, what) = (printable(&error.hub), printable(&error.error));
-                    add(error.ago, format!("{state} {server}: {what}"));
+                    add(error.ago, format!("{state} {server}: {what}"), SERVER);
                 }
                 _ => {}
             }
@@ -219,14 +273,14 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
         KindReport::UdpClient(client) => {
             problems_of_device(&client.health, &mut add);
             match (client.seen_as, &client.last_error) {
-                (None, None) => add(status.uptime, "no server has answered yet".into()),
+                (None, None) => add(status.uptime, "no server has answered yet".into(), SERVER),
                 (seen_as, Some(error)) if seen_as.is_none() || error.ago < RECENT => {
                     let state = match seen_as {
                         Some(_) => "registered again after",
                         None => "not registered:",
                     };
                     let (server, what) = (printable(&error.hub), printable(&error.error));
-                    add(error.ago, format!("{state} {server}: {what}"));
+                    add(error.ago, format!("{state} {server}: {what}"), SERVER);
                 }
                 _ => {}
             }
@@ -235,24 +289,33 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
     problems
 }
 
-fn problems_of_device(health: &DeviceHealth, add: &mut impl FnMut(Duration, String)) {
+fn problems_of_device(health: &DeviceHealth, add: &mut impl FnMut(Duration, String, &str)) {
     if let Some(HappenedReport { what, ago }) = &health.missing {
-        add(*ago, format!("there is no device: {}", printable(what)));
+        let what = format!("there is no device: {}", printable(what));
+        add(
+            *ago,
+            what,
+            "Give rtun the right to make it (CAP_NET_ADMIN, /dev/net/tun); it is tried again and again.",
+        );
     }
     if let Some(HappenedReport { what, ago }) =
         health.last_put_back.as_ref().filter(|last| last.ago < RECENT)
     {
-        add(*ago, format!("put back what somebody took from the device: {}", printable(what)));
+        let what = format!("put back what somebody took from the device: {}", printable(what));
+        add(*ago, what, DEVICE);
     }
     if !health.left.is_empty() {
         let what = printable(&health.left.join(", "));
-        add(
-            Duration::ZERO,
-            format!("missing at the device, somebody takes it away again and again: {what}"),
-        );
+        let what = format!("missing at the device, somebody takes it away again and again: {what}");
+        add(Duration::ZERO, what, DEVICE);
     }
     for what in &health.failing {
-        add(Duration::ZERO, format!("the device is not as it should be: {}", printable(what)));
+        let what = format!("the device is not as it should be: {}", printable(what));
+        add(
+            Duration::ZERO,
+            what,
+            "Correct the address, route or rule that is named, or what else has it on this machine.",
+        );
     }
 }
 
@@ -262,6 +325,7 @@ fn problem_of_task(task: &TaskReport) -> Problem {
         ago: task.ago,
         service: "rtun".into(),
         what: format!("{}: {state}: {}", printable(&task.task), printable(&task.error)),
+        remedy: A_BUG.into(),
     }
 }
 
@@ -285,7 +349,8 @@ fn problem_of_descriptors(descriptors: &DescriptorReport) -> Option<Problem> {
     let Happened { count, ago } = descriptors.exhausted.filter(|it| it.ago < RECENT)?;
     let what =
         format!("all {limit} descriptors are in use: connections wait ({count} times so far)");
-    Some(Problem { ago, service: "-".into(), what })
+    let remedy = "Raise the limit: `LimitNOFILE=` in the unit, or `ulimit -n`.".into();
+    Some(Problem { ago, service: "-".into(), what, remedy })
 }
 
 /// `10.1.0.0/16 and 3 more: site-a is away, site-b carries`
@@ -310,20 +375,26 @@ pub fn carriers(shared: &SharedReport) -> String {
 fn problems_of_source(source: &FeedStatus) -> Vec<Problem> {
     let mut problems = Vec::new();
     let name = format!("{} {}", source.kind, source.name);
-    let mut add = |ago, what| problems.push(Problem { ago, service: name.clone(), what });
+    let mut add = |ago, what, remedy: &str| {
+        let (service, remedy) = (name.clone(), remedy.to_owned());
+        problems.push(Problem { ago, service, what, remedy });
+    };
     if let Some(FeedProblem { text, age, failing_for }) = &source.problem {
         let text = printable(text);
         let ago = Duration::try_from_secs_f64(*age).unwrap_or(Duration::MAX);
         match failing_for {
-            Some(since) => add(ago, format!("source fails for {}: {text}", seconds(*since))),
-            None if ago < RECENT => add(ago, format!("source failed: {text}")),
+            Some(since) => {
+                add(ago, format!("source fails for {}: {text}", seconds(*since)), SOURCE);
+            }
+            None if ago < RECENT => add(ago, format!("source failed: {text}"), SOURCE),
             None => {}
         }
     }
     if let Some(first) = source.first_bad_lines.first() {
         let left_out = number(source.bad_lines, "line");
         let (line, text) = (first.line, printable(&first.text));
-        add(Duration::ZERO, format!("{left_out} left out; line {line}: {text}"));
+        let what = format!("{left_out} left out; line {line}: {text}");
+        add(Duration::ZERO, what, "Correct the line: it is read again by itself.");
     }
     problems
 }

@@ -56,7 +56,8 @@ mod tests {
     use crate::runtime::events::Followed;
 
     fn problem(what: &str) -> Problem {
-        Problem { ago: Duration::ZERO, service: "hub".into(), what: what.into() }
+        let remedy = String::new();
+        Problem { ago: Duration::ZERO, service: "hub".into(), what: what.into(), remedy }
     }
 
     #[tokio::test]
