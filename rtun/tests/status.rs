@@ -87,7 +87,7 @@ fn a_hub_and_a_host_tell_how_they_go() {
     let service = &report["services"][0];
     assert_eq!((&service["name"], &service["kind"]), (&"service-0".into(), &"hub".into()));
     let listen = serde_json::json!([
-        {"address": "[::]:8443", "transport": "tcp", "certificate": null}
+        {"address": "[::]:8443", "transport": "tcp", "path": null, "certificate": null}
     ]);
     assert_eq!(service["listen"], listen);
     assert_eq!(service["admitted"], 4);

@@ -1,17 +1,16 @@
 //! GOST's paths: the configuration that runs, and its changes.
 
-use std::collections::BTreeMap;
-
 use hyper::StatusCode;
-use rtun_config::{Document, EditError, cli::OutputFormat, known_group};
+use rtun_config::{Document, EditError, StatusOf, cli::OutputFormat, known_group};
 use rtun_node::Board;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     answer::{ApiAnswer, Form, JSON},
     desk::{Desk, Order, OrderAction, OrderError},
-    endpoints::{Action, ApiEndpoint},
+    endpoints::ConfigAction,
     request::Asked,
+    status,
 };
 
 /// GOST's code of a body or configuration that is wrong.
@@ -23,7 +22,8 @@ const NOT_SAVED: u32 = 40005;
 
 /// Answers at a path under `/config`.
 pub(crate) async fn answer(
-    endpoint: &ApiEndpoint,
+    action: ConfigAction,
+    method: &str,
     asked: &Asked,
     desk: &Desk,
     board: &Board,
@@ -39,26 +39,46 @@ pub(crate) async fn answer(
             "" => String::new(),
             name => format!("/{name}"),
         };
-        format!("{} /config/{group}{name}", endpoint.method)
+        format!("{method} /config/{group}{name}")
     };
     let change = |action| Order::Change { group: group.to_owned(), action, title: title() };
     let (name, body) = (asked.name("name").trim().to_owned(), asked.body.clone());
-    let order = match endpoint.action {
-        Action::Create => change(OrderAction::Create(body)),
-        Action::Replace => change(OrderAction::Replace(name, body)),
-        Action::Delete => change(OrderAction::Delete(name)),
-        Action::Reload => Order::Reload,
-        Action::ResetQuota => match used(&asked.body) {
+    let order = match action {
+        ConfigAction::Create => change(OrderAction::Create(body)),
+        ConfigAction::Replace => change(OrderAction::Replace(name, body)),
+        ConfigAction::Delete => change(OrderAction::Delete(name)),
+        ConfigAction::Reload => Order::Reload,
+        ConfigAction::ResetQuota => match used(&asked.body) {
             Ok(used) => Order::ResetQuota { name, used },
             Err(why) => {
                 return ApiAnswer::error(Form::Gost, StatusCode::BAD_REQUEST, INVALID, &why);
             }
         },
-        Action::SaveConfig => match save(asked) {
+        ConfigAction::SaveConfig => match save(asked) {
             Ok(order) => order,
             Err(why) => return ApiAnswer::error(Form::Gost, StatusCode::BAD_REQUEST, INVALID, why),
         },
-        _ => return show(endpoint.action, asked, desk, board),
+        ConfigAction::List => {
+            return shown(desk, board, |document, status| {
+                let (count, list) = document.show_list(group, status);
+                ApiAnswer::data(&format!("{{\"count\":{count},\"list\":{list}}}"))
+            });
+        }
+        ConfigAction::Show => {
+            return shown(desk, board, |document, status| {
+                let object = document.show_object(group, asked.name("name"), status);
+                ApiAnswer::data(object.as_deref().unwrap_or("null"))
+            });
+        }
+        ConfigAction::ShowConfig => {
+            return shown(desk, board, |document, status| match asked.parameter("format") {
+                Some("yaml") => {
+                    ApiAnswer::text("text/x-yaml", document.show(OutputFormat::Yaml, status))
+                }
+                // As GOST does, any other format is JSON.
+                _ => ApiAnswer::text(JSON, document.show(OutputFormat::Json, status)),
+            });
+        }
     };
     match desk.order(order).await {
         Ok(done) => ApiAnswer::ok(&done.findings),
@@ -93,40 +113,18 @@ fn save(asked: &Asked) -> Result<Order, &'static str> {
     }
 }
 
-fn show(action: Action, asked: &Asked, desk: &Desk, board: &Board) -> ApiAnswer {
+/// Shows the configuration that runs; its services and quotas with their status.
+fn shown(
+    desk: &Desk,
+    board: &Board,
+    show: impl FnOnce(&Document, StatusOf<'_>) -> ApiAnswer,
+) -> ApiAnswer {
     let Some(document) = desk.document() else {
         let message = "the process starts: ask again";
         return ApiAnswer::refusal(Form::Gost, StatusCode::SERVICE_UNAVAILABLE, message);
     };
-    let statuses = statuses(board);
-    let status = |name: &str| statuses.get(name).cloned();
-    let document: &Document = &document;
-    match action {
-        Action::List => {
-            let (count, list) = document.show_list(asked.name("group"), &status);
-            ApiAnswer::data(&format!("{{\"count\":{count},\"list\":{list}}}"))
-        }
-        Action::Show => {
-            let (group, name) = (asked.name("group"), asked.name("name"));
-            let object = document.show_object(group, name, &status);
-            ApiAnswer::data(object.as_deref().unwrap_or("null"))
-        }
-        // As GOST does, any other format is JSON.
-        _ if asked.parameter("format") == Some("yaml") => {
-            ApiAnswer::text("text/x-yaml", document.show(OutputFormat::Yaml, &status))
-        }
-        _ => ApiAnswer::text(JSON, document.show(OutputFormat::Json, &status)),
-    }
-}
-
-/// GOST's `status` of each service that runs.
-fn statuses(board: &Board) -> BTreeMap<String, Value> {
-    let shown = board.running_since().into_iter().map(|(name, since)| {
-        let event = json!({"time": since, "msg": format!("service {name} is ready")});
-        let status = json!({"createTime": since, "state": "ready", "events": [event]});
-        (name, status)
-    });
-    shown.collect()
+    let states = board.running_states();
+    show(&document, &|group, name| status::of(&states, group, name))
 }
 
 /// What is said of an order that was not carried out.

@@ -9,6 +9,15 @@ use crate::request;
 /// What is done at an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
+    /// At one of GOST's paths.
+    Config(ConfigAction),
+    /// At one of rtun's own.
+    View(ViewAction),
+}
+
+/// What is done with the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConfigAction {
     ShowConfig,
     SaveConfig,
     Reload,
@@ -18,6 +27,11 @@ pub(crate) enum Action {
     Replace,
     Delete,
     ResetQuota,
+}
+
+/// What is shown of what runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ViewAction {
     Status,
     Explain,
     Overview,
@@ -29,10 +43,21 @@ pub(crate) enum Action {
     SampleDrops,
     Series,
     Problems,
+    Join,
     Events,
     OpenApi,
     Page,
     PageFile,
+}
+
+impl Action {
+    /// Its name in the description.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Config(action) => format!("{action:?}"),
+            Self::View(action) => format!("{action:?}"),
+        }
+    }
 }
 
 /// What an answer holds.
@@ -110,6 +135,10 @@ const fn parameter(name: &'static str, kind: ParameterKind, what: &'static str) 
     Parameter { name, kind, required: false, what }
 }
 
+const fn needed(name: &'static str, kind: ParameterKind, what: &'static str) -> Parameter {
+    Parameter { name, kind, required: true, what }
+}
+
 const FORMAT: Parameter = parameter(
     "format",
     ParameterKind::Word(&["json", "yaml"]),
@@ -142,11 +171,12 @@ const fn part(view: &'static str) -> (u16, Holds, &'static str) {
 
 const fn view(
     path: &'static str,
-    action: Action,
+    action: ViewAction,
     what: &'static str,
     parameters: &'static [Parameter],
     answers: &'static [(u16, Holds, &'static str)],
 ) -> ApiEndpoint {
+    let action = Action::View(action);
     ApiEndpoint { method: "GET", path, action, what, parameters, has_body: false, answers }
 }
 
@@ -155,7 +185,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/config",
-        action: Action::ShowConfig,
+        action: Action::Config(ConfigAction::ShowConfig),
         what: "The whole configuration that runs, secrets as stars",
         parameters: &[FORMAT],
         has_body: false,
@@ -164,7 +194,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "POST",
         path: "/config",
-        action: Action::SaveConfig,
+        action: Action::Config(ConfigAction::SaveConfig),
         what: "Write what was changed into the files that it comes from",
         parameters: &[
             parameter(
@@ -190,7 +220,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "POST",
         path: "/config/reload",
-        action: Action::Reload,
+        action: Action::Config(ConfigAction::Reload),
         what: "Read the sources again; changes that were not saved are lost",
         parameters: &[],
         has_body: false,
@@ -199,7 +229,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "POST",
         path: "/config/quotas/{name}/reset",
-        action: Action::ResetQuota,
+        action: Action::Config(ConfigAction::ResetQuota),
         what: "Set what a quota has counted: to `used` bytes of the body, or to 0",
         parameters: &[],
         has_body: true,
@@ -208,7 +238,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/config/{group}",
-        action: Action::List,
+        action: Action::Config(ConfigAction::List),
         what: "The objects of a list",
         parameters: &[],
         has_body: false,
@@ -217,7 +247,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "POST",
         path: "/config/{group}",
-        action: Action::Create,
+        action: Action::Config(ConfigAction::Create),
         what: "One more object",
         parameters: &[],
         has_body: true,
@@ -226,7 +256,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/config/{group}/{name}",
-        action: Action::Show,
+        action: Action::Config(ConfigAction::Show),
         what: "One object; `null` if there is none of that name",
         parameters: &[],
         has_body: false,
@@ -235,7 +265,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "PUT",
         path: "/config/{group}/{name}",
-        action: Action::Replace,
+        action: Action::Config(ConfigAction::Replace),
         what: "Replace an object; its name stays",
         parameters: &[],
         has_body: true,
@@ -244,7 +274,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "DELETE",
         path: "/config/{group}/{name}",
-        action: Action::Delete,
+        action: Action::Config(ConfigAction::Delete),
         what: "Delete an object that nothing uses",
         parameters: &[],
         has_body: false,
@@ -253,7 +283,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/v1/status",
-        action: Action::Status,
+        action: Action::View(ViewAction::Status),
         what: "What `rtun status --json` prints of this process",
         parameters: &[],
         has_body: false,
@@ -262,21 +292,15 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/v1/explain",
-        action: Action::Explain,
+        action: Action::View(ViewAction::Explain),
         what: "Where a packet goes and why, as `rtun explain --json` prints it",
         parameters: &[
-            Parameter {
-                name: "source",
-                kind: ParameterKind::Address,
-                required: true,
-                what: "Source address of the packet, or hardware address of the frame",
-            },
-            Parameter {
-                name: "destination",
-                kind: ParameterKind::Address,
-                required: true,
-                what: "Destination address, of the same kind",
-            },
+            needed(
+                "source",
+                ParameterKind::Address,
+                "Source address of the packet, or hardware address of the frame",
+            ),
+            needed("destination", ParameterKind::Address, "Destination address, of the same kind"),
             parameter(
                 "from",
                 ParameterKind::Text,
@@ -308,7 +332,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     },
     view(
         "/v1/overview",
-        Action::Overview,
+        ViewAction::Overview,
         "The process at a glance",
         &[],
         &[(
@@ -319,7 +343,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ),
     view(
         "/v1/hosts",
-        Action::Hosts,
+        ViewAction::Hosts,
         "The connected hosts of all hubs",
         &[
             SEARCH,
@@ -338,14 +362,14 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ),
     view(
         "/v1/namespaces",
-        Action::Namespaces,
+        ViewAction::Namespaces,
         "The namespaces of all hubs",
         &[SEARCH, SERVICE, PAGE, PER_PAGE],
         &[part("Namespaces")],
     ),
     view(
         "/v1/routes",
-        Action::Routes,
+        ViewAction::Routes,
         "The routes of all hubs, with what they carry",
         &[
             SEARCH,
@@ -368,14 +392,14 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ),
     view(
         "/v1/traffic",
-        Action::Traffic,
+        ViewAction::Traffic,
         "Who talks to whom: the pairs of hosts with the most traffic",
         &[NAMESPACE],
         &[(200, Holds::View("Traffic"), "At most 500 pairs")],
     ),
     view(
         "/v1/drops",
-        Action::Drops,
+        ViewAction::Drops,
         "Packets that were lost, by reason, with what to do",
         &[],
         &[(200, Holds::View("Drops"), "Reasons and samples")],
@@ -383,7 +407,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "POST",
         path: "/v1/drops/sampling",
-        action: Action::SampleDrops,
+        action: Action::View(ViewAction::SampleDrops),
         what: "Keep the last lost packets of each reason: `{\"enabled\": true, \"for\": SECONDS}`, an hour at most",
         parameters: &[],
         has_body: true,
@@ -391,7 +415,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     },
     view(
         "/v1/series",
-        Action::Series,
+        ViewAction::Series,
         "The last hour, a point each 10 s",
         &[
             parameter("names", ParameterKind::Text, "Comma text; else all"),
@@ -405,14 +429,44 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ),
     view(
         "/v1/problems",
-        Action::Problems,
+        ViewAction::Problems,
         "What somebody should look at, as `rtun status` says it",
         &[],
         &[(200, Holds::View("Problems"), "The problems")],
     ),
     view(
+        "/v1/join",
+        ViewAction::Join,
+        "What a host needs to join a hub: its command line, its file, what the hub's lists lack",
+        &[
+            needed("host", ParameterKind::Text, "The name that the host reports"),
+            needed(
+                "addresses",
+                ParameterKind::Text,
+                "The addresses of its device with their prefix lengths, between commas",
+            ),
+            parameter("namespace", ParameterKind::Id, "The namespace's UUID; else the default one"),
+            parameter(
+                "service",
+                ParameterKind::Text,
+                "The hub's service name; needed where there are several",
+            ),
+            parameter(
+                "transport",
+                ParameterKind::Text,
+                "One of the hub's; else one with a certificate",
+            ),
+            parameter(
+                "hub",
+                ParameterKind::Text,
+                "The name or address under which the host reaches the hub",
+            ),
+        ],
+        &[(200, Holds::View("Join"), "Command line, file, fingerprint, missing lines, notes")],
+    ),
+    view(
         "/v1/events",
-        Action::Events,
+        ViewAction::Events,
         "What happens, as server-sent events",
         &[parameter(
             "since",
@@ -424,7 +478,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/v1/openapi.json",
-        action: Action::OpenApi,
+        action: Action::View(ViewAction::OpenApi),
         what: "This description",
         parameters: &[],
         has_body: false,
@@ -433,7 +487,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/",
-        action: Action::Page,
+        action: Action::View(ViewAction::Page),
         what: "The live page",
         parameters: &[],
         has_body: false,
@@ -442,7 +496,7 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
     ApiEndpoint {
         method: "GET",
         path: "/page/{name}",
-        action: Action::PageFile,
+        action: Action::View(ViewAction::PageFile),
         what: "A file of the live page",
         parameters: &[],
         has_body: false,

@@ -11,11 +11,13 @@ mod desk;
 mod endpoints;
 mod events;
 mod guard;
+mod join;
 mod openapi;
 mod page;
 mod request;
 mod schemas;
 mod server;
+mod status;
 mod v1;
 
 pub use self::{

@@ -61,7 +61,7 @@ fn operation(endpoint: &ApiEndpoint) -> Value {
         answers.insert(status.to_string(), answer(*holds, what, is_gosts));
     }
     let mut operation = json!({
-        "operationId": format!("{:?}", endpoint.action),
+        "operationId": endpoint.action.name(),
         "summary": endpoint.what,
         "parameters": parameters,
         "responses": answers,

@@ -160,6 +160,24 @@ fn views() -> Vec<(&'static str, Value)> {
         ("ago", number()),
         ("remedy", text()),
     ]);
+    let missing = object([
+        ("list", json!({"enum": ["routers", "ingresses"]})),
+        ("name", text()),
+        ("line", maybe("string")),
+        ("because", text()),
+    ]);
+    let join = object([
+        ("service", text()),
+        ("host", text()),
+        ("namespace", text()),
+        ("transport", json!({"enum": Transport::ALL.map(Transport::as_str)})),
+        ("address", text()),
+        ("fingerprint", maybe("string")),
+        ("command", text()),
+        ("file", text()),
+        ("missing", list(missing)),
+        ("notes", list(text())),
+    ]);
     vec![
         ("Amounts", object([("packets", count()), ("bytes", count())])),
         ("Rate", object([("packets", number()), ("bytes", number())])),
@@ -181,6 +199,7 @@ fn views() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("Problems", object([("problems", list(problem))])),
+        ("Join", join),
     ]
 }
 

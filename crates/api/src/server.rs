@@ -30,7 +30,7 @@ use crate::{
     audit::AuditEntry,
     config,
     desk::Desk,
-    endpoints::{ApiRoute, route},
+    endpoints::{Action, ApiRoute, route},
     guard::{RequestPage, Site, SiteError},
     request::{self, Asked, BodyError},
     v1,
@@ -312,9 +312,11 @@ impl Office {
                 }
             }
         }
-        match form {
-            Form::Gost => config::answer(endpoint, &asked, &self.desk, &self.board).await,
-            Form::Own => v1::answer(endpoint.action, &asked, &access.prefix, role, &self.board),
+        match endpoint.action {
+            Action::Config(action) => {
+                config::answer(action, endpoint.method, &asked, &self.desk, &self.board).await
+            }
+            Action::View(action) => v1::answer(action, &asked, &access.prefix, role, &self.board),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use rtun_node::{
     AskedAddress, Board, ExplainReport, Explained, Inquiry,
-    problems::{Problem, problems},
+    problems::Problem,
     watch::{HostQuery, NamespaceQuery, PageQuery, RouteQuery},
 };
 use serde::de::DeserializeOwned;
@@ -13,39 +13,42 @@ use serde_json::{Value, json};
 
 use crate::{
     answer::{ApiAnswer, Form},
-    endpoints::Action,
-    events, openapi, page,
+    endpoints::ViewAction,
+    events, join, openapi, page,
     request::Asked,
 };
 
 /// Answers at a path under `/v1`; `role` is that of who asks.
 pub(crate) fn answer(
-    action: Action,
+    action: ViewAction,
     asked: &Asked,
     prefix: &str,
     role: &str,
     board: &Board,
 ) -> ApiAnswer {
     let answer = match action {
-        Action::Status => Ok(ApiAnswer::json(&board.status())),
-        Action::Explain => explain(asked, board),
-        Action::Overview => Ok(overview(role, board)),
-        Action::Hosts => hosts(asked).map(|query| ApiAnswer::json(&board.hosts(&query))),
-        Action::Namespaces => {
+        ViewAction::Status => Ok(ApiAnswer::json(&board.status())),
+        ViewAction::Explain => explain(asked, board),
+        ViewAction::Overview => Ok(overview(role, board)),
+        ViewAction::Hosts => hosts(asked).map(|query| ApiAnswer::json(&board.hosts(&query))),
+        ViewAction::Namespaces => {
             namespaces(asked).map(|query| ApiAnswer::json(&board.namespaces(&query)))
         }
-        Action::Routes => routes(asked).map(|query| ApiAnswer::json(&board.routes(&query))),
-        Action::Traffic => asked.parsed("namespace").map(|id| ApiAnswer::json(&board.traffic(id))),
-        Action::Drops => Ok(ApiAnswer::json(&board.drops())),
-        Action::SampleDrops => sample_drops(asked, board),
-        Action::Series => series(asked, board),
-        Action::Problems => Ok(all_problems(board)),
-        Action::Events => {
+        ViewAction::Routes => routes(asked).map(|query| ApiAnswer::json(&board.routes(&query))),
+        ViewAction::Traffic => {
+            asked.parsed("namespace").map(|id| ApiAnswer::json(&board.traffic(id)))
+        }
+        ViewAction::Drops => Ok(ApiAnswer::json(&board.drops())),
+        ViewAction::SampleDrops => sample_drops(asked, board),
+        ViewAction::Series => series(asked, board),
+        ViewAction::Problems => Ok(all_problems(board)),
+        ViewAction::Events => {
             asked.parsed("since").map(|since| ApiAnswer::events(events::follow(board, since)))
         }
-        Action::Page => Ok(page::file("index.html").unwrap_or_else(no_file)),
-        Action::PageFile => Ok(page::file(asked.name("name")).unwrap_or_else(no_file)),
-        _ => Ok(ApiAnswer::json(&openapi::description(prefix))),
+        ViewAction::Page => Ok(page::file("index.html").unwrap_or_else(no_file)),
+        ViewAction::PageFile => Ok(page::file(asked.name("name")).unwrap_or_else(no_file)),
+        ViewAction::Join => join::answer(asked, board).map(|answer| ApiAnswer::json(&answer)),
+        ViewAction::OpenApi => Ok(ApiAnswer::json(&openapi::description(prefix))),
     };
     answer.unwrap_or_else(|why| ApiAnswer::refusal(Form::Own, StatusCode::BAD_REQUEST, &why))
 }
@@ -147,7 +150,7 @@ fn all_problems(board: &Board) -> ApiAnswer {
             "remedy": problem.remedy,
         })
     };
-    let problems: Vec<Value> = problems(&board.status()).iter().map(shown).collect();
+    let problems: Vec<Value> = board.problems().iter().map(shown).collect();
     ApiAnswer::json(&json!({"problems": problems}))
 }
 

@@ -1,4 +1,4 @@
-//! A configuration as the Web API shows it: GOST's types, secrets as stars, services with their status.
+//! A configuration as the Web API shows it: GOST's types, secrets as stars, services and quotas with their status.
 
 use serde_json::Value as Json;
 
@@ -13,8 +13,12 @@ use crate::{
     value::{Data, Member, Value, same_key},
 };
 
-/// What is shown of the service of a name besides its configuration; `None`: it does not run.
-pub type StatusOf<'a> = &'a dyn Fn(&str) -> Option<Json>;
+/// What is shown besides its configuration of the object of a group, `services` or `quotas`, and a name; `None`: it does not run.
+/// The `stats` of a service are shown only where its metadata has `enableStats`.
+pub type StatusOf<'a> = &'a dyn Fn(&str, &str) -> Option<Json>;
+
+/// The groups whose objects have a status.
+const WITH_STATUS: [&str; 2] = ["services", "quotas"];
 
 impl Document {
     /// All of it, without lists of nothing.
@@ -28,9 +32,11 @@ impl Document {
             document = typed(&document, &root::OBJECT);
         }
         if let Data::Map(entries) = &mut document.data {
-            let services = entries.iter_mut().find(|entry| same_key(&entry.key, "services"));
-            if let Some(Data::List(items)) = services.map(|entry| &mut entry.value.data) {
-                items.iter_mut().for_each(|service| add_status(service, status));
+            for group in WITH_STATUS {
+                let list = entries.iter_mut().find(|entry| same_key(&entry.key, group));
+                if let Some(Data::List(items)) = list.map(|entry| &mut entry.value.data) {
+                    items.iter_mut().for_each(|object| add_status(object, group, status));
+                }
             }
         }
         emit::emit(&document, format)
@@ -70,17 +76,27 @@ fn shown(object: &Value, group: &str, status: StatusOf<'_>) -> Value {
     if let Some(table) = table(group) {
         shown = typed(&shown, table);
     }
-    if group == "services" {
-        add_status(&mut shown, status);
+    if WITH_STATUS.contains(&group) {
+        add_status(&mut shown, group, status);
     }
     shown
 }
 
-fn add_status(service: &mut Value, status: StatusOf<'_>) {
-    let status = name_of(service).and_then(status);
-    if let Some(status) = status {
-        service.set("status", from_json(&status));
+fn add_status(object: &mut Value, group: &str, status: StatusOf<'_>) {
+    let Some(mut status) = name_of(object).and_then(|name| status(group, name)) else { return };
+    if let Json::Object(status) = &mut status
+        && !has_stats(object)
+    {
+        status.remove("stats");
     }
+    object.set("status", from_json(&status));
+}
+
+/// Whether the metadata of a service has its counts shown.
+fn has_stats(service: &Value) -> bool {
+    let metadata = service.get("metadata").map(|entry| &entry.value);
+    let flag = metadata.and_then(|it| it.get("enableStats"));
+    flag.is_some_and(|entry| coerce::boolean(&entry.value).unwrap_or_default())
 }
 
 /// With the types that GOST's JSON has: durations in nanoseconds, lists also of one, numbers and switches that are texts.

@@ -78,7 +78,7 @@ const KEYS: &[(&str, &str, Becomes)] = &[
     ("SERVICE", "cache: pages", Warned("`cache` has no effect")),
     ("SERVICE", "status: {state: running}", Runs),
     ("SERVICE-METADATA", "labels: {site: a}", Warned("`labels` has no effect")),
-    ("SERVICE-METADATA", "enableStats: true", Informed("`enableStats` has no effect")),
+    ("SERVICE-METADATA", "enableStats: true", Runs),
     ("SERVICE-METADATA", "observer.period: 5s", Informed("`observer.period` has no effect")),
     ("SERVICE-METADATA", "wobble: 1", Warned("there is no key `wobble`")),
     ("HUB-METADATA", "hash: source", Warned("there is no key `hash`")),

@@ -5,6 +5,7 @@ mod association;
 mod echo_desk;
 mod explain;
 mod forward;
+mod joining;
 mod limiters;
 mod namespace;
 mod parked;
@@ -24,18 +25,23 @@ use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::{
     NamespaceId,
     explain::{HubExplanation, Question, Unclear},
+    observer::ObservedStats,
 };
 use rtun_settings::Hook;
 use tokio::runtime::Handle;
 use tracing::info;
 
 pub(crate) use self::watched::{HostMoment, HubMoment, NamespaceMoment, Passed, RouteMoment};
+pub use self::{
+    joining::{JoinNeeds, JoinQuery, MissingLine},
+    rules::RulesError,
+    watched::Amounts,
+};
 use self::{
     registry::{Registry, RegistryStats},
     streams::HubStreams,
     upkeep::Upkeep,
 };
-pub use self::{rules::RulesError, watched::Amounts};
 use crate::{
     counters::{NamedMeter, QuotaGroup},
     feeds::Feeds,
@@ -44,7 +50,7 @@ use crate::{
     link::EndReason,
     observers::Observed,
     recorders::ServiceRecorders,
-    report::{ASKED, HubReport, ListenerReport, quota_reports},
+    report::{ASKED, HubCounts, HubReport, ListenerReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
 };
 
@@ -232,6 +238,22 @@ impl HubServiceView {
     ) -> Result<HubExplanation, Unclear> {
         let Connections { served, service, .. } = &*self.connections;
         explain::explain_at(&served.registry, service, asked, namespace)
+    }
+
+    /// What it has counted, as its report has it, without the state of each host.
+    pub(crate) fn counts(&self) -> ObservedStats {
+        let Connections { served: HubStreams { registry, .. }, waiting_room, admissions, .. } =
+            &*self.connections;
+        let (hosts, traffic) = registry.totals();
+        let counts = HubCounts {
+            admitted: admissions.admitted(),
+            refused: &admissions.refused(),
+            ended: &registry.ends(),
+            unadmitted: waiting_room.len(),
+            hosts,
+            traffic: &traffic,
+        };
+        counts.into()
     }
 
     /// Who is connected, who was not admitted, what passed and what was lost.

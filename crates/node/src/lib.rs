@@ -25,12 +25,12 @@ pub use dial::SetupError;
 pub use feeds::FeedError;
 pub use hooks::HookError;
 pub use host::HostError;
-pub use hub::{HubError, RulesError};
+pub use hub::{HubError, JoinNeeds, JoinQuery, MissingLine, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
 pub use observers::ObserverError;
 pub use operations::{
-    board::Board,
+    board::{Board, QuotaState, RunningState},
     control_socket,
     explain::{
         AskedAddress, AskedEnds, AskedEndsError, ExplainReport, Explained, Explanations, Inquiry,

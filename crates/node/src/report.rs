@@ -7,6 +7,7 @@ mod legs;
 mod log;
 mod udp_tunnel;
 
+pub(crate) use self::counts::HubCounts;
 pub use self::{
     ethernet_tunnel::{TapClientReport, TapPeerReport, TapServerReport},
     legs::{LegOutcome, MAX_PROBE, PathLeg, PathQuery, PathView},
@@ -159,6 +160,9 @@ pub struct ListenerReport {
     pub address: SocketAddr,
     /// The transport of its connections.
     pub transport: Transport,
+    /// The path that hosts have to name, if it is not the transport's usual one.
+    #[serde(default)]
+    pub path: Option<String>,
     /// The certificate that hosts see now, with TLS.
     pub certificate: Option<CertificateReport>,
 }

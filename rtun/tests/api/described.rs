@@ -123,7 +123,11 @@ fn every_answer_is_as_it_is_described() {
         let required: String = parameters
             .iter()
             .filter(|parameter| parameter["in"] == "query" && parameter["required"] == true)
-            .map(|parameter| format!("&{}=192.168.123.1", parameter["name"].as_str().unwrap()))
+            .map(|parameter| parameter["name"].as_str().unwrap())
+            .map(|name| match name {
+                "addresses" => "&addresses=192.168.123.1/24".to_owned(),
+                _ => format!("&{name}=192.168.123.1"),
+            })
             .collect();
         // Some of what is there, and of what is not; each list, and others.
         let groups = match pattern.contains("{group}") {

@@ -20,6 +20,7 @@ services:
   addr: :8443
   handler: {type: router, metadata: {router: main}}
   listener: {type: tcp}
+  metadata: {enableStats: true}
 # Who is where.
 routers:
 - name: main
@@ -33,6 +34,15 @@ api: {addr: 127.0.0.1:18080}
 fn routes(routes: &[(&str, &str)]) -> Value {
     let routes = routes.iter().map(|(dst, gateway)| json!({"dst": dst, "gateway": gateway}));
     json!({"name": "main", "routes": routes.collect::<Vec<_>>()})
+}
+
+/// The configuration, without what its services do.
+fn configured(web: &Web<'_>) -> Value {
+    let mut config = web.get("/config").json();
+    for service in config["services"].as_array_mut().unwrap() {
+        service.as_object_mut().unwrap().remove("status");
+    }
+    config
 }
 
 #[test]
@@ -53,7 +63,12 @@ fn every_list_is_changed_while_hosts_stay_connected() {
     assert_eq!(web.get("/config/routers/nobody").json(), json!({"data": null}));
     let service = web.get("/config/services/hub").json()["data"].clone();
     assert_eq!(service["status"]["state"], "ready", "{service}");
-    assert!(service["status"]["createTime"].as_u64().is_some_and(|time| time > 1_600_000_000));
+    let status = &service["status"];
+    assert!(status["createTime"].as_u64().is_some_and(|time| time > 1_600_000_000));
+    assert_eq!(status["events"][0]["msg"], "service hub: started", "{status}");
+    assert_eq!(status["stats"]["currentConns"], 2, "{status}");
+    assert!(status["stats"]["inputBytes"].as_u64().unwrap() > 0, "{status}");
+    assert_eq!((&status["quotas"], &status["stoppedByLimit"]), (&Value::Null, &Value::Null));
 
     let id = "1a2b3c4d-1111-4222-8333-444455556666";
     let objects = [
@@ -145,7 +160,7 @@ fn what_is_wrong_changes_nothing_and_the_answer_says_what() {
     let Some(world) = World::new() else { return };
     let hub = world.hub(HUB);
     let web = Web::new(&world.hub);
-    let before = web.get("/config").json();
+    let before = configured(&web);
     let service = web.get("/config/services/hub").json()["data"].clone();
     let with = |key: &str, value: Value| {
         let mut service = service.clone();
@@ -228,7 +243,7 @@ fn what_is_wrong_changes_nothing_and_the_answer_says_what() {
     }
     let half = web.ask("POST", "/config/routers", &[], "{\"name\": \"x\", \"routes\": [");
     assert!(half.error().1.contains("POST /config/routers:1:"), "{half:?}");
-    assert_eq!(web.get("/config").json(), before);
+    assert_eq!(configured(&web), before);
     assert!(hub.said("Web API: not done").len() >= 10, "{}", hub.log());
     // The hub that could not be moved listens where it did.
     let one = world.machine("host-1");
@@ -273,7 +288,7 @@ authers:
     web.done("PUT", "/config/routers/main", &routes(&[("192.168.123.1", "host-1")]));
 
     // Pages in a browser: others may neither look nor change.
-    let before = web.get("/config").json();
+    let before = configured(&web);
     for headers in [
         &["Origin: http://evil.example"][..],
         &["Origin: null"],
@@ -289,7 +304,7 @@ authers:
     }
     let form = ["Content-Type: text/plain"];
     assert_eq!(web.ask("POST", "/config/routers", &form, "{\"name\": \"x\"}").status, 415);
-    assert_eq!(web.get("/config").json(), before);
+    assert_eq!(configured(&web), before);
     let listed = web.ask("GET", "/config", &["Origin: https://ops.example"], "");
     assert_eq!(listed.status, 200);
     assert!(listed.head.contains("access-control-allow-origin: https://ops.example"), "{listed:?}");
@@ -438,6 +453,38 @@ fn it_shows_what_runs() {
     for path in ["/v1/traffic", "/v1/drops", "/v1/series?names=hosts", "/v1/problems"] {
         assert!(web.get(path).json().is_object(), "{path}");
     }
+    // A host that joins by what it is given; what the hub lacks for it is a line that goes into the list as it is.
+    let join = "/v1/join?host=host-7&addresses=192.168.123.7/24,fd00::7/64&hub=10.0.0.1";
+    let asked = web.get(join).json();
+    let command =
+        "rtun -L 'tun:///host-7?net=192.168.123.7/24,fd00::7/64' -F 'router://10.0.0.1:8443'";
+    assert_eq!(asked["command"], command, "{asked}");
+    assert_eq!((&asked["fingerprint"], &asked["transport"]), (&Value::Null, &json!("tcp")));
+    assert!(!asked["file"].as_str().unwrap().contains("auth:"), "no users: {asked}");
+    let line = "- {dst: 192.168.123.7/32, gateway: \"host-7\"}";
+    let missing = &asked["missing"];
+    assert_eq!((&missing[0]["list"], &missing[0]["line"]), (&json!("routers"), &json!(line)));
+    assert_eq!(missing[1]["line"], "- {dst: fd00::7/128, gateway: \"host-7\"}", "{missing}");
+    let there = web.get("/v1/join?host=host-1&addresses=192.168.123.1/24").json();
+    assert_eq!(there["missing"], json!([]), "{there}");
+    assert!(there["command"].as_str().unwrap().contains("'router://HUB:8443'"), "{there}");
+    for wrong in [
+        "host=h",
+        "host=h&addresses=x",
+        "host=h&addresses=::1/64&hub=a/b",
+        "host=h&addresses=::1/64&transport=ws",
+    ] {
+        let answer = web.get(&format!("/v1/join?{wrong}"));
+        assert_eq!(answer.status, 400, "{wrong}: {}", answer.body);
+    }
+    let scan =
+        || std::io::Write::write_all(&mut std::net::TcpStream::connect("127.0.0.1:8443")?, b"GET");
+    world.hub.run(scan).unwrap().unwrap();
+    let problem = || web.get("/v1/problems").json()["problems"][0].clone();
+    wait_until("a problem", || {
+        problem()["what"].as_str().is_some_and(|it| it.contains("bad_version"))
+    });
+    assert!(problem()["remedy"].as_str().unwrap().contains("scanner"), "{}", problem());
     let sampling = json!({"enabled": true, "for": 60});
     assert_eq!(web.send("POST", "/v1/drops/sampling", &sampling).json()["sampling"], true);
     for path in [

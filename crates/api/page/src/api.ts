@@ -137,7 +137,17 @@ export interface Problem {
   level: "error" | "warning";
   what: string;
   where: string;
-  remedy: string | null;
+  remedy: string;
+}
+
+/** What a host needs to join. */
+export interface Join {
+  command: string;
+  file: string;
+  fingerprint: string | null;
+  /** What the lists of the hub lack. */
+  missing: { list: string; name: string; line: string | null; because: string }[];
+  notes: string[];
 }
 
 export interface HubEvent {
@@ -198,7 +208,7 @@ export interface LocatedAddress {
 export type Conclusion =
   | { verdict: "delivered"; to: string }
   | { verdict: "copied"; to: string[] }
-  | { verdict: "dropped"; reason: string }
+  | { verdict: "dropped"; reason: string; help: string }
   | { verdict: "asks"; plugin: string; address: string };
 
 export interface HubExplanation {

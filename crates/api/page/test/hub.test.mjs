@@ -49,6 +49,8 @@ test("a hub's own page", { timeout: 120_000 }, async () => {
     await (await page.waitForSelector('::-p-aria([name="Its addresses"][role="textbox"])')).type("192.168.123.9/24");
     await page.keyboard.press("Enter");
     await shows(page, "tun:///host-9");
+    await shows(page, "packets to 192.168.123.9 do not go to host-9");
+    await shows(page, "- {dst: 192.168.123.9/32, gateway: \"host-9\"}");
     writeFileSync(process.env.FILE, await page.$eval(".copyable.block code", (code) => code.textContent));
     await go("events");
     process.kill(Number(process.env.LEAVES), "SIGTERM");

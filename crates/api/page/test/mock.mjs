@@ -302,19 +302,39 @@ export class Network {
         if (!/^[0-9.]+$/.test(source)) return { status: 400, error: `${source}: not an address` };
         return explanation(source, destination);
       }
-      case "/v1/status": {
-        const certificate = {
-          subject: "CN=hub.example",
-          names: ["hub.example"],
-          fingerprint: "9f2c1c0f5e8a44d1b0f7aa1dd2c3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f5",
-          expires_in: 4e5,
-        };
-        return { services: [{ name: "hub", kind: "hub", listen: [{ address: "[::]:8443", transport: "tls", certificate }] }] };
+      case "/v1/join": {
+        const [host, addresses] = [query.get("host"), query.get("addresses")];
+        const odd = addresses.split(",").find((one) => !one.includes("/"));
+        if (odd !== undefined) return { status: 400, error: `\`${odd}\` is no address with its prefix length, as in 192.168.123.3/24` };
+        return joining(host, addresses);
       }
       default:
         return { status: 404, error: `there is no ${path}` };
     }
   }
+}
+
+function joining(host, addresses) {
+  const fingerprint = "9f2c1c0f5e8a44d1b0f7aa1dd2c3e4f5061728394a5b6c7d8e9fa0b1c2d3e4f5";
+  const address = "hub.example:8443";
+  const missing = addresses.split(",").map((one) => ({
+    list: "routers",
+    name: "main",
+    line: `- {dst: ${one.replace(/\/.*/, "")}/32, gateway: "${host}"}`,
+    because: `packets to ${one.replace(/\/.*/, "")} do not go to ${host}`,
+  }));
+  return {
+    service: "hub",
+    host,
+    namespace: "00000000-0000-0000-0000-000000000000",
+    transport: "tls",
+    address,
+    fingerprint,
+    command: `rtun -L 'tun:///${host}?net=${addresses}' -F 'router+tls://USER:PASSWORD@${address}?fingerprint=${fingerprint}'`,
+    file: `services:\n- name: host\n  forwarder:\n    nodes:\n    - {name: host, addr: "${host}"}\n`,
+    missing,
+    notes: ["Write the user and the password of this host in the place of USER and PASSWORD."],
+  };
 }
 
 function explanation(source, destination) {
@@ -372,7 +392,7 @@ function explanation(source, destination) {
         others: [],
         share_flows: false,
         copies: false,
-        conclusion: isKnown ? { verdict: "delivered", to: "lon-db-2" } : { verdict: "dropped", reason: "no_route" },
+        conclusion: isKnown ? { verdict: "delivered", to: "lon-db-2" } : { verdict: "dropped", reason: "no_route", help: "No prefix contains the destination. Add a route for the destination to the host that has it." },
         not_asked: [],
         limits: isKnown
           ? [{ host: "lon-db-2", direction: "to", limiter: "handler.limiter", scope: "host", bytes_per_second: 12500000 }]

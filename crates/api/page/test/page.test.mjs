@@ -150,7 +150,7 @@ describe("the page", { concurrency: 3 }, () => {
     }));
 
   it("joining a host gives a command line, a file and the fingerprint, ready to copy", () =>
-    visit(new Network(4), { at: "#/join" }, async ({ page, text }) => {
+    visit(new Network(4), { at: "#/join", expect: /status of 400/ }, async ({ page, text }) => {
       await (await page.waitForSelector('::-p-aria([name="Host name"][role="textbox"])')).type("new-host");
       await (await page.waitForSelector('::-p-aria([name="Its addresses"][role="textbox"])')).type("10.9.8.7/24 fd00::7/64");
       await page.keyboard.press("Enter");
@@ -160,7 +160,9 @@ describe("the page", { concurrency: 3 }, () => {
         "tun:///new-host?net=10.9.8.7/24,fd00::7/64",
         "router+tls://USER:PASSWORD@hub.example:8443?fingerprint=9f2c",
         'addr: "new-host"',
-        "with new-host as its gateway",
+        "packets to 10.9.8.7 do not go to new-host",
+        "add to main in routers",
+        '- {dst: 10.9.8.7/32, gateway: "new-host"}',
       ]) {
         assert.ok(seen.includes(part), `${part} in ${seen}`);
       }
@@ -168,7 +170,7 @@ describe("the page", { concurrency: 3 }, () => {
       await shows(page, "Copied");
       await (await page.waitForSelector('::-p-aria([name="Its addresses"][role="textbox"])')).type(" nonsense");
       await page.keyboard.press("Enter");
-      await shows(page, "nonsense is no address");
+      await shows(page, "nonsense` is no address");
     }));
 
   it("routes say where they are written and which are dead; drops come with help and samples", () =>

@@ -56,7 +56,7 @@ fn message(parts: &ConfigParts, group: &str, action: ChangeAction<'_>) -> String
 
 fn shown(parts: &ConfigParts, group: &str, name: &str) -> serde_json::Value {
     let document = understood(parts).document.unwrap();
-    let object = document.show_object(group, name, &|_| None);
+    let object = document.show_object(group, name, &|_, _| None);
     object.map_or(serde_json::Value::Null, |it| serde_json::from_str(&it).unwrap())
 }
 
@@ -186,14 +186,14 @@ api: {{addr: 127.0.0.1:1, auth: {{username: u, password: {marker}}}}}
     let outcome = read(&text);
     let document = outcome.document.unwrap();
     for format in [cli::OutputFormat::Json, cli::OutputFormat::Yaml] {
-        let shown = document.show(format, &|_| None);
+        let shown = document.show(format, &|_, _| None);
         assert!(!shown.contains(marker), "{shown}");
         for kept in ["table", "hub.example", "https://***@rules.example/x", "node"] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
     }
     for group in ["routers", "chains", "services"] {
-        let (_, list) = document.show_list(group, &|_| None);
+        let (_, list) = document.show_list(group, &|_, _| None);
         assert!(!list.contains(marker), "{list}");
     }
     // What is shown can be sent back and changes nothing.
@@ -201,7 +201,7 @@ api: {{addr: 127.0.0.1:1, auth: {{username: u, password: {marker}}}}}
     for (group, name) in
         [("routers", "main"), ("routers", "asked"), ("chains", "out"), ("services", "t")]
     {
-        let shown = document.show_object(group, name, &|_| None).unwrap();
+        let shown = document.show_object(group, name, &|_, _| None).unwrap();
         let same = edit(&parts, group, Replace(name, &shown)).unwrap();
         assert_eq!(
             understood(&same).document.unwrap().emit(cli::OutputFormat::Json),
@@ -371,4 +371,28 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn counts_are_shown_where_the_service_says_so() {
+    let document = read(
+        "services:
+- {name: one, addr: ':1', handler: {type: router}, listener: {type: tcp}, metadata: {enablestats: true}, quotas: [q]}
+- {name: two, addr: ':2', handler: {type: router}, listener: {type: tcp}}
+quotas: [{name: q, limit: 1GB}]
+",
+    )
+    .document
+    .unwrap();
+    let status = |group: &str, name: &str| {
+        Some(serde_json::json!({"state": format!("{group} {name}"), "stats": {"totalConns": 3}}))
+    };
+    let shown = document.show(cli::OutputFormat::Json, &status);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let [one, two] = [0, 1].map(|n| &shown["services"][n]["status"]);
+    assert_eq!(*one, serde_json::json!({"state": "services one", "stats": {"totalConns": 3}}));
+    assert_eq!(*two, serde_json::json!({"state": "services two"}));
+    assert_eq!(shown["quotas"][0]["status"]["state"], "quotas q");
+    let quota = document.show_object("quotas", "q", &status).unwrap();
+    assert!(quota.contains("quotas q"), "{quota}");
 }

@@ -41,15 +41,12 @@ pub(super) fn of_service(
         reset_traffic: at.or_default(&service_metadata::RESET_TRAFFIC),
         stats,
     });
-    let of_counts = [
-        service_metadata::OBSERVER_PERIOD.any(),
-        service_metadata::RESET_TRAFFIC.any(),
-        service_metadata::ENABLE_STATS.any(),
-    ];
+    let of_counts =
+        [service_metadata::OBSERVER_PERIOD.any(), service_metadata::RESET_TRAFFIC.any()];
     if at.filled(&service::OBSERVER).is_none() {
         without_effect(at, &of_counts, "the service names no observer");
     } else if !stats {
-        without_effect(at, &of_counts[..2], "counts are reported only with `enableStats: true`");
+        without_effect(at, &of_counts, "counts are reported only with `enableStats: true`");
     }
     let Some(handler) = at.get(&service::HANDLER) else {
         return ServiceObservers { service, handler: None };

@@ -31,7 +31,7 @@ objects! {
         take(SO_MARK: Int, "so_mark", "none, on a host 29300", "mark of the host's connections, or of the hub's listening socket. By it a host's own packets are [kept out of its tunnel](configuration.md#routes-of-the-system)");
         take(NETNS: OneText, "netns", "none", "network namespace in which the hub listens, or the host's device is; a name of `ip netns`, or a path");
         take(NETNS_OUT: OneText, "netns.out", "none", "network namespace in which a host's connections are opened");
-        take(ENABLE_STATS: Flag, "enableStats", "false", "whether the service's observer is informed of its counts too");
+        take(ENABLE_STATS: Flag, "enableStats", "false", "whether the service's observer is informed of its counts too, and the Web API shows them");
         take(OBSERVER_PERIOD: Timespan, "observer.period" | "observePeriod", "5s", "time between two reports of counts to the service's observer, at least `1s`");
         take(RESET_TRAFFIC: Flag, "observer.resetTraffic", "false", "whether bytes are reported as differences to what the observer has taken last");
         harmless("log lines have no labels; they name the service", "labels");

@@ -312,6 +312,21 @@ impl Registry {
         look(&mut state.namespaces.values().map(|it| (it, is_configured(it))), gone)
     }
 
+    /// How many hosts are connected, and what passed.
+    pub(super) fn totals(&self) -> (usize, Traffic) {
+        self.with_namespaces(|namespaces, mut traffic| {
+            let mut hosts = 0;
+            for (namespace, _) in namespaces {
+                traffic += &namespace.ended();
+                for association in namespace.associations() {
+                    hosts += 1;
+                    traffic += &association.counters.read();
+                }
+            }
+            (hosts, traffic)
+        })
+    }
+
     /// Who is connected, what passed and what was lost.
     pub(super) fn stats(&self) -> RegistryStats {
         let mut state = self.state();

@@ -75,6 +75,18 @@ enum UpperLayers {
     Grpc(GrpcSettings),
 }
 
+impl UpperLayers {
+    /// The path that hosts have to name, if it is not the usual one.
+    fn path(&self) -> Option<String> {
+        let unusual = |path: &String, usual: String| (*path != usual).then(|| path.clone());
+        match self {
+            Self::Stream(ws, _) => unusual(&ws.as_ref()?.path, WebSocketSettings::default().path),
+            Self::Http2(http) => http.path.clone(),
+            Self::Grpc(grpc) => unusual(&grpc.path, GrpcSettings::default().path),
+        }
+    }
+}
+
 struct ListenerTls {
     acceptor: Acceptor,
     /// Reads its files at once.
@@ -196,6 +208,7 @@ impl HubListener {
         ListenerView {
             address: self.local_addr,
             transport: self.transport,
+            path: self.upper_layers.path(),
             tls: self.tls.as_ref().map(|tls| (tls.acceptor.clone(), Arc::clone(&tls.reread))),
         }
     }

@@ -1,9 +1,11 @@
 //! The status board: the state of all services of a process, also while they are being changed.
 
 mod clients;
+mod joining;
 mod ledger;
 mod ping;
 mod sample;
+mod service_states;
 
 use std::{
     sync::{
@@ -18,6 +20,7 @@ use rtun_core::{NamespaceId, observer::ObservedStats};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
+pub use self::service_states::{QuotaState, RunningState};
 use self::{
     clients::ClientLedger,
     ledger::{HubId, Ledger},
@@ -35,7 +38,7 @@ use crate::{
     observers::{ObservedSource, ObserverView},
     operations::{
         explain::{Explained, Explainer, Inquiry},
-        problems::problems,
+        problems::{Problem, problems},
         watch::{
             DropsView, HostQuery, HostView, ListPage, NamespaceQuery, NamespaceView, Overview,
             RouteQuery, RouteView, SeriesView, ServiceWatch, TrafficView, WatchedKind,
@@ -74,7 +77,12 @@ pub struct Board {
     lost_log_lines: AtomicU64,
     machine: Machine,
     watch: ServiceWatch,
+    /// When problems were looked for last, and which there were.
+    problems: Mutex<Option<(Instant, Arc<[Problem]>)>>,
 }
+
+/// Problems are looked for this often at most, since that reads the state of every host: those who watch share what was found.
+const PROBLEMS_AGE: Duration = Duration::from_secs(4);
 
 struct Shown {
     /// Identifies one run of a service.
@@ -114,6 +122,7 @@ impl Default for Board {
             lost_log_lines: AtomicU64::new(0),
             machine: Machine::default(),
             watch: ServiceWatch::default(),
+            problems: Mutex::default(),
         }
     }
 }
@@ -176,8 +185,26 @@ impl Board {
 
     /// The process at a glance.
     pub fn overview(&self) -> Overview {
-        let status = self.status();
-        self.watched(|services| self.watch.overview(services, &status, problems(&status).len()))
+        let problems = self.problems().len();
+        self.watched(|services| {
+            self.watch.overview(services, self.started(), self.since.elapsed(), problems)
+        })
+    }
+
+    /// What an operator should look at, as it was found within the last few seconds.
+    pub fn problems(&self) -> Arc<[Problem]> {
+        let found = self.problems.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match found {
+            Some((when, problems)) if when.elapsed() < PROBLEMS_AGE => problems,
+            _ => self.look_for_problems(),
+        }
+    }
+
+    fn look_for_problems(&self) -> Arc<[Problem]> {
+        let found: Arc<[Problem]> = problems(&self.status()).into();
+        let now = Some((Instant::now(), Arc::clone(&found)));
+        *self.problems.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        found
     }
 
     /// The hosts of all hubs that `query` asks for.
@@ -267,7 +294,7 @@ impl Board {
 
     /// To be called at each [`STEP`](super::watch::STEP).
     pub(crate) fn tick(&self) {
-        let problems = problems(&self.status());
+        let problems = self.look_for_problems();
         self.watched(|services| self.watch.tick(services, &problems, &self.machine.events));
     }
 
@@ -282,16 +309,6 @@ impl Board {
             WatchedService { id: shown.id, name: &shown.name, kind }
         });
         look(&watched.collect::<Vec<_>>())
-    }
-
-    /// The services by name, each with when it was started, in seconds of Unix time.
-    pub fn running_since(&self) -> Vec<(String, u64)> {
-        let services = self.services.load();
-        let since = |shown: &Shown| {
-            let since = shown.since.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-            (shown.name.clone(), since.as_secs())
-        };
-        services.iter().map(since).collect()
     }
 
     /// The state of the process and of its services.
@@ -346,7 +363,7 @@ impl Board {
         NodeStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
-            started: self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs(),
+            started: self.started(),
             uptime: self.since.elapsed(),
             tasks: Tasks {
                 main: self.main.as_ref().map_or(0, |it| it.metrics().num_alive_tasks()),
@@ -363,6 +380,11 @@ impl Board {
             observers: self.observers.load().status(),
             recorders: self.recorders.load().status(),
         }
+    }
+
+    /// When the process started, in seconds of Unix time.
+    fn started(&self) -> u64 {
+        self.started.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
     }
 
     /// Totals of a poisoned lock are usable: at worst the counts of one sample are missing.
@@ -400,7 +422,10 @@ impl View {
 
 impl ObservedSource for View {
     fn counts(&self) -> ObservedStats {
-        self.report().counts()
+        match self {
+            Self::Hub(hub) => hub.counts(),
+            other => other.report().counts(),
+        }
     }
 
     fn is_failing(&self) -> bool {

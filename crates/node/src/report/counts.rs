@@ -1,11 +1,50 @@
 //! What a service of any kind has counted, in GOST's terms.
 
+use std::collections::BTreeMap;
+
 use rtun_core::observer::ObservedStats;
 
 use super::{DeviceHealth, KindReport};
+use crate::counters::{Happened, Traffic};
 
 /// Reasons for the end of an association that GOST does not count as errors.
 const NO_ERRORS: [&str; 4] = ["peer_closed", "replaced", "revoked", "shutdown"];
+
+/// What a hub has counted.
+pub(crate) struct HubCounts<'a> {
+    /// Hosts admitted so far.
+    pub(crate) admitted: u64,
+    /// Connections not admitted so far, by reason.
+    pub(crate) refused: &'a BTreeMap<String, Happened>,
+    /// Associations that have ended so far, by reason.
+    pub(crate) ended: &'a BTreeMap<String, Happened>,
+    /// Connections that wait to be admitted.
+    pub(crate) unadmitted: usize,
+    /// The number of connected hosts.
+    pub(crate) hosts: usize,
+    /// What passed.
+    pub(crate) traffic: &'a Traffic,
+}
+
+impl From<HubCounts<'_>> for ObservedStats {
+    fn from(counts: HubCounts<'_>) -> Self {
+        let HubCounts { admitted, refused, ended, unadmitted, hosts, traffic } = counts;
+        let all_refused: u64 = refused.values().map(|happened| happened.count).sum();
+        Self {
+            total_conns: admitted + all_refused,
+            current_conns: (unadmitted + hosts) as u64,
+            input_bytes: traffic.bytes_in,
+            output_bytes: traffic.bytes_out,
+            total_errs: all_refused + failed(ended),
+        }
+    }
+}
+
+/// Associations that have failed or were lost.
+fn failed(ended: &BTreeMap<String, Happened>) -> u64 {
+    let failed = ended.iter().filter(|(word, _)| !NO_ERRORS.contains(&word.as_str()));
+    failed.map(|(_, happened)| happened.count).sum()
+}
 
 impl KindReport {
     /// All counts.
@@ -49,11 +88,7 @@ impl KindReport {
     /// Connections that were refused, failed or were lost.
     pub(crate) fn errors(&self) -> u64 {
         match self {
-            Self::Hub(hub) => {
-                let is_error = |word: &str| !NO_ERRORS.contains(&word);
-                let ended = hub.ended.iter().filter(|(word, _)| is_error(word));
-                hub.all_refused() + ended.map(|(_, happened)| happened.count).sum::<u64>()
-            }
+            Self::Hub(hub) => hub.all_refused() + failed(&hub.ended),
             Self::Host(device) => device.failed,
             Self::UdpServer(_) | Self::TapServer(_) => 0,
             Self::UdpClient(client) => client.failed,

@@ -93,7 +93,7 @@ impl PathLeg {
             EchoOutcome::Lost => return Self::of(from, to, LegOutcome::Lost, mtu, datagram),
             EchoOutcome::NotConnected => "no host of that name is connected in this namespace",
             EchoOutcome::Silent => {
-                "it is connected with a program other than rtun, which answers no echoes: ping one of its addresses"
+                "it runs a program other than rtun, which answers no echoes (ping one of its addresses), or has only just connected"
             }
             EchoOutcome::Busy => "it is asked too often: 50 times a second at most",
             EchoOutcome::Other(_) => "the hub, of a later version, gives a reason unknown here",

@@ -128,6 +128,14 @@ impl EventLog {
         let _ = self.live.send(event);
     }
 
+    /// The kept events about starts, changes and stops of services, and their problems, the oldest first.
+    pub(crate) fn of_services(&self) -> Vec<Arc<NodeEvent>> {
+        let is_wanted = |event: &&Arc<NodeEvent>| {
+            matches!(event.kind, NodeEventKind::Service | NodeEventKind::Problem)
+        };
+        self.kept().events.iter().filter(is_wanted).cloned().collect()
+    }
+
     /// Follows the events after the one of this number, as far as they are kept; `None`: those that happen from now on.
     pub(crate) fn follow(&self, after: Option<u64>) -> EventFollower {
         let kept = self.kept();

@@ -34,15 +34,6 @@ const because: Record<string, string> = {
   router_not_asked: "this router was not asked",
 };
 
-const remedies: Record<string, string> = {
-  no_route: "Add a route for the destination to the host that has it.",
-  no_table: "Give this namespace a table, or name a default router.",
-  src_not_allowed: "Send from an address that is routed to the sending host, or correct the route of the source.",
-  no_gateway_connected: "Start that host, or compare the name it reports with the one in the route.",
-  hairpin: "Source and destination are at the same host: deliver there, or correct one of the routes.",
-  ttl_expired: "Look for a loop, or send with more hops.",
-};
-
 export function ExplainView({ place, overview }: { place: Place; overview: Overview }) {
   const asked = Object.fromEntries(fields.map((name) => [name, place.parameters.get(name) ?? ""])) as Question;
   const [typed, type] = useState(asked);
@@ -117,12 +108,11 @@ function Steps({ hub }: { hub: HubExplanation }) {
         : conclusion.verdict === "dropped"
         ? { tone: "bad", text: `Dropped: ${conclusion.reason}` }
         : { tone: "warn", text: `Not decided: plugin ${conclusion.plugin} has to be asked about ${conclusion.address}` };
-  const remedy = conclusion.verdict === "dropped" ? remedies[conclusion.reason] : undefined;
   return (
     <Panel title={`At ${hub.service}`} class="explained">
       <p class={`verdict ${verdict.tone}`}>
         <b>{verdict.text}</b>
-        {remedy !== undefined && <span>{remedy}</span>}
+        {conclusion.verdict === "dropped" && <span>{conclusion.help}</span>}
       </p>
       <ol class="steps">
         <Step title="Namespace">

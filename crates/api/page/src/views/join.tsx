@@ -1,27 +1,25 @@
 // Joining a host: its command line and its file.
 
 import { useState } from "preact/hooks";
-import { ask, type Overview } from "../api";
-import { type Join, joining, type Listener, wrong } from "../join";
+import { ask, type Join, type Overview } from "../api";
 import { Copyable, Panel } from "../parts";
 import { Field, HubField } from "./field";
 
+/** The page of a hub on the own machine, or through a tunnel, tells nothing of how a host reaches the hub. */
+const LOCAL = /^(localhost$|127\.|\[::1\]$)/;
+
 export function JoinView({ overview }: { overview: Overview }) {
-  const [typed, type] = useState({ host: "", net: "", namespace: "", service: "" });
+  const [typed, type] = useState({ host: "", addresses: "", namespace: "", service: "" });
   const [answer, set] = useState<{ join?: Join; error?: string } | null>(null);
   const field = (name: keyof typeof typed, label: string, example: string, required = false) => (
     <Field label={label} value={typed[name]} example={example} required={required} set={(value) => type({ ...typed, [name]: value })} />
   );
   const submit = async (): Promise<void> => {
-    const nets = typed.net.split(/[\s,]+/).filter((one) => one !== "");
-    const [host, service] = [typed.host.trim(), typed.service.trim()];
-    const why = wrong(host, nets);
-    if (why !== null) return set({ error: why });
+    const hub = LOCAL.test(location.hostname) ? null : location.hostname;
+    const addresses = typed.addresses.split(/[\s,]+/).filter((one) => one !== "");
+    const [host, namespace, service] = [typed.host.trim(), typed.namespace.trim(), typed.service.trim()];
     try {
-      const { services } = await ask<{ services: { name: string; kind: string; listen?: Listener[] }[] }>("v1/status");
-      const hub = services.find((one) => one.kind === "hub" && (service === "" || one.name === service));
-      const join = joining(hub?.listen ?? [], location.hostname, host, nets, typed.namespace.trim());
-      set(join === null ? { error: "There is no hub of that name here." } : { join });
+      set({ join: await ask<Join>("v1/join", { host, addresses: addresses.join(","), namespace, service, hub }) });
     } catch (error) {
       set({ error: error instanceof Error ? error.message : String(error) });
     }
@@ -37,7 +35,7 @@ export function JoinView({ overview }: { overview: Overview }) {
           }}
         >
           {field("host", "Host name", "host-3", true)}
-          {field("net", "Its addresses", "192.168.123.3/24", true)}
+          {field("addresses", "Its addresses", "192.168.123.3/24", true)}
           {field("namespace", "Namespace", "the default")}
           <HubField overview={overview} value={typed.service} set={(service) => type({ ...typed, service })} />
           <button type="submit" class="primary">
@@ -70,6 +68,11 @@ function How({ join }: { join: Join }) {
           ))}
         </ul>
       )}
+      {join.missing.map(({ list, name, line, because }) => (
+        <Panel key={`${list} ${line} ${because}`} title={`At the hub: ${because}`} note={`${line === null ? "see" : "add to"} ${name} in ${list}`}>
+          {line !== null && <Copyable label={`Line for ${list}`} text={line} />}
+        </Panel>
+      ))}
       <Panel title="On the host, as root">
         <Copyable label="Command line" text={join.command} />
       </Panel>

@@ -73,7 +73,7 @@ function Problems({ problems }: { problems: Problem[] | null }) {
                 <span class="unseen">{problem.level === "error" ? "Error: " : "Warning: "}</span>
                 <b>{problem.what}</b> <span class="mono quiet">{problem.where}</span>
               </p>
-              {problem.remedy && <p class="remedy">{problem.remedy}</p>}
+              <p class="remedy">{problem.remedy}</p>
             </div>
           </li>
         ))}

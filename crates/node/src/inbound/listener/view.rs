@@ -13,6 +13,8 @@ use crate::report::{CertificateReport, ListenerReport, Transport};
 pub(crate) struct ListenerView {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
+    /// The path that hosts have to name, if it is not the transport's usual one.
+    pub(crate) path: Option<String>,
     /// With TLS: the acceptor, which knows the current certificate, and what makes it read its files at once.
     pub(crate) tls: Option<(Acceptor, Arc<Notify>)>,
 }
@@ -28,7 +30,8 @@ impl ListenerView {
                 fingerprint: shown.sha256.to_string(),
             }
         });
-        ListenerReport { address: self.address, transport: self.transport, certificate }
+        let (address, transport, path) = (self.address, self.transport, self.path.clone());
+        ListenerReport { address, transport, path, certificate }
     }
 
     /// Reads the files of its certificate now.

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     json,
-    report::{KindReport, ListenerReport, NodeStatus},
+    report::{KindReport, ListenerReport},
 };
 
 /// A process at a glance.
@@ -50,11 +50,12 @@ pub struct ServiceOverview {
 }
 
 impl ServiceWatch {
-    /// The process at a glance; `problems`: how many it has.
+    /// The process at a glance, which started at this time, in seconds of Unix time, and has this number of problems.
     pub(crate) fn overview(
         &self,
         services: &[WatchedService<'_>],
-        status: &NodeStatus,
+        started: u64,
+        uptime: Duration,
         problems: usize,
     ) -> Overview {
         let sampled = self.sampled(services);
@@ -64,10 +65,10 @@ impl ServiceWatch {
             hub.map_or(0, |(_, hub)| hub.hosts.len())
         };
         Overview {
-            version: status.version.clone(),
-            pid: status.pid,
-            started: status.started,
-            uptime: status.uptime,
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: std::process::id(),
+            started,
+            uptime,
             services: services.iter().map(|it| summary(it, hosts_of(it.id))).collect(),
             hosts: sampled.now.hosts(),
             namespaces: hubs().map(|hub| hub.namespaces.len()).sum(),
