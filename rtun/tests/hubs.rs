@@ -318,3 +318,65 @@ fn probes_say_which_hub_serves_next() {
     thread::sleep(Duration::from_millis(300));
     assert_eq!(count(), runs);
 }
+
+#[test]
+fn a_changed_list_of_hubs_costs_no_device_and_no_session_of_a_hub_that_stays() {
+    let Some(world) = World::new() else { return };
+    let second = world.machine("hub-2");
+    let hubs = [world.hub(THREE_HOSTS), start_hub(&world, &second, THREE_HOSTS)];
+    let (one, two) = (world.machine("host-1"), world.machine("host-2"));
+    let both = host_file(0, "tcp");
+    let host = world.host(&one, &both);
+    let other = world.host(&two, &host_file(1, "tcp"));
+    reaches(&one, "192.168.123.2");
+    let change = |text: &str, nth: usize| {
+        world.file("host-1.yaml", text);
+        host.process.signal(Signal::SIGHUP).unwrap();
+        host.wait_for_nth("hubs replaced", nth);
+    };
+    let joined = || {
+        let lines = host.said("joined the hub").into_iter();
+        lines.map(|line| line["hub"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let index = || {
+        let text = one.run(|| std::fs::read_to_string("/proc/thread-self/net/dev_snmp6/tun0"));
+        text.unwrap().unwrap_or_default().lines().next().map(str::to_owned)
+    };
+    let before = index();
+    assert!(before.is_some(), "{}", host.log());
+    let first = format!("{HUB}:8443");
+
+    // The hub stays, under another name and with a new one before it.
+    let at = both.find("    - name: hub-1").unwrap();
+    let more = both[at..].replace("hub-1", "newer").replace("10.0.0.1", HUB_2);
+    change(&format!("{}{more}", both[..at].to_owned() + &both[at..].replace("hub-1", "older")), 1);
+    reaches(&one, "192.168.123.2");
+    assert_eq!(joined(), [&*first]);
+    assert_eq!(hubs[0].said("host joined").len(), 2, "{}", hubs[0].log());
+
+    // It goes: the other one is joined at once.
+    let begin = Instant::now();
+    change(&both.replace("10.0.0.1:", &format!("{HUB_2}:")), 2);
+    host.wait_for("the hub is no longer listed: another one is joined");
+    wait_until("the other hub", || joined().len() == 2);
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(joined()[1], format!("{HUB_2}:8443"));
+
+    // Nobody is there; then the first one is listed again, long before the next attempt would be.
+    change(
+        &both
+            .replace("10.0.0.1:8443", "10.0.0.1:9")
+            .replace(&format!("{HUB_2}:8443"), "10.0.0.1:9"),
+        3,
+    );
+    host.wait_for_nth("the hub is no longer listed: another one is joined", 2);
+    wait_until("failures", || host.status()["services"][0]["failed"].as_u64().unwrap() > 3);
+    change(&both, 4);
+    wait_until("the first hub", || joined().len() == 3);
+    assert_eq!(joined()[2], first);
+    reaches(&one, "192.168.123.2");
+    assert_eq!((host.said("device is up").len(), index()), (1, before), "{}", host.log());
+    for rtun in [&host, &other, &hubs[0], &hubs[1]] {
+        rtun.stop();
+    }
+}

@@ -36,9 +36,9 @@ use rtun_system::{
 };
 use tokio::{
     runtime::Handle,
-    sync::Notify,
+    sync::{Notify, mpsc, oneshot},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep, sleep_until},
+    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
@@ -129,6 +129,7 @@ pub(crate) struct DeviceKeeper<U> {
     port: Arc<DevicePort>,
     user: Arc<U>,
     look_again: Arc<Notify>,
+    next_peers: mpsc::Receiver<NewPeers>,
     contest: DeviceContest,
     own: OwnPackets,
     /// What the system refuses, as it was said last.
@@ -144,7 +145,11 @@ pub(crate) struct DeviceTask {
     /// Ends the task, once nothing needs the device any more.
     pub(crate) take_away: CancellationToken,
     pub(crate) look_again: Arc<Notify>,
+    pub(crate) new_peers: mpsc::Sender<NewPeers>,
 }
+
+/// The other ends of a service's connections from now on, and who waits for the device to be as these need it.
+pub(crate) type NewPeers = (TunnelPeers, oneshot::Sender<()>);
 
 impl DeviceTask {
     /// Keeps `made` for `user`, whose packets go to `port`.
@@ -157,9 +162,23 @@ impl DeviceTask {
         let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
         // What arrives before the task runs has somewhere to go.
         port.put(Arc::clone(&made.tun));
-        let keeper = DeviceKeeper::new(maker, port, user, Arc::clone(&look_again));
+        let (new_peers, next_peers) = mpsc::channel(1);
+        let keeper = DeviceKeeper::new(maker, port, user, Arc::clone(&look_again), next_peers);
         let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
-        Self { task, take_away, look_again }
+        Self { task, take_away, look_again, new_peers }
+    }
+
+    /// Changes the other ends of the connections; returns once the routes keep packets to these out of the device, or after a
+    /// while, as where the device is gone.
+    pub(crate) async fn change_peers(&self, peers: TunnelPeers) {
+        let (done, is_done) = oneshot::channel();
+        let changed = async {
+            if self.new_peers.send((peers, done)).await.is_ok() {
+                // A task that has ended needs no routes.
+                let _ = is_done.await;
+            }
+        };
+        let _ = timeout(RETRY, changed).await;
     }
 
     /// Has the device looked at, and made again if it is gone, at once.
@@ -334,6 +353,7 @@ impl<U: DeviceUser> DeviceKeeper<U> {
         port: Arc<DevicePort>,
         user: Arc<U>,
         look_again: Arc<Notify>,
+        next_peers: mpsc::Receiver<NewPeers>,
     ) -> Self {
         let (contest, own) = (DeviceContest::default(), OwnPackets::default());
         Self {
@@ -341,6 +361,7 @@ impl<U: DeviceUser> DeviceKeeper<U> {
             port,
             user,
             look_again,
+            next_peers,
             contest,
             own,
             failing: Vec::new(),
@@ -475,15 +496,22 @@ impl<U: DeviceUser> DeviceKeeper<U> {
                 },
                 () = is_due => {
                     due = None;
-                    if let Err(error) = self.restore(made).await {
-                        if error.is_device_gone() {
-                            return DeviceEnd::Gone(DELETED.into());
-                        }
-                        self.says_failing(vec![error.to_string()]);
+                    if let Some(end) = self.put_right(made).await {
+                        return end;
                     }
                     if !self.failing.is_empty() {
                         due = Some(tokio::time::Instant::now() + RETRY);
                     }
+                }
+                Some((peers, done)) = self.next_peers.recv() => {
+                    self.maker.peers = peers;
+                    self.lookup = self.maker.peers.look_up();
+                    self.own = self.own_packets(made);
+                    if let Some(end) = self.put_right(made).await {
+                        return end;
+                    }
+                    // It may wait no longer.
+                    let _ = done.send(());
                 }
                 () = self.look_again.notified() => {
                     self.contest = DeviceContest::default();
@@ -510,6 +538,17 @@ impl<U: DeviceUser> DeviceKeeper<U> {
                 }
             }
         }
+    }
+
+    /// Puts back what is missing; how the device has ended, if it has.
+    async fn put_right(&mut self, made: &mut MadeDevice) -> Option<DeviceEnd> {
+        if let Err(error) = self.restore(made).await {
+            if error.is_device_gone() {
+                return Some(DeviceEnd::Gone(DELETED.into()));
+            }
+            self.says_failing(vec![error.to_string()]);
+        }
+        None
     }
 
     /// Names of hubs are looked up again while there is no connection: their addresses may have changed.

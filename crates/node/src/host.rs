@@ -13,6 +13,7 @@ use std::{io, net::IpAddr, sync::Arc};
 use rtun_control::PluginSetupError;
 use rtun_settings::{HostLimits, HostSettings};
 use rtun_system::tun::{Offload, PacketDevice, Tun};
+use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
@@ -20,7 +21,10 @@ pub(crate) use self::{
     limiter::HostLimiter,
     progress::{HostProgress, HubNodeHistory},
 };
-use self::{reconnect::HostConnector, session::Introduction};
+use self::{
+    reconnect::{HostConnector, HubsInForce},
+    session::Introduction,
+};
 use crate::{
     counters::{CountedAt, NamedMeter},
     device::{
@@ -37,7 +41,10 @@ use crate::{
 pub(crate) struct HostService {
     service: String,
     progress: Arc<HostProgress>,
+    /// As they were at the start: commands for the end undo what those for the start have done.
     facts: HookFacts,
+    /// The hubs in force.
+    reach: watch::Sender<Arc<HubsInForce>>,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
@@ -46,6 +53,9 @@ pub(crate) struct HostService {
     keeping: DeviceTask,
     _slot: WorkerSlot,
 }
+
+/// How a host gets to its hubs, and where its packets go for it.
+pub(crate) type NextHubs = (HubsInForce, TunnelPeers);
 
 /// A host cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -81,19 +91,18 @@ impl HostService {
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, HostError> {
-        let mut config = config.clone();
         let counted = CountedAt {
             samples: Arc::clone(&machine.drop_samples),
             service: service.into(),
             namespace: None,
             host: Some(config.name.clone()),
         };
+        let (reach, peers) = reach(service, config, feeds, machine)?;
         if let Surroundings::Twin(twin) = &machine.surroundings {
-            let hubs = Hubs::of_host(&config, &machine.surroundings, Arc::default())?;
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress =
-                Arc::new(HostProgress::new(&config, name, device.mtu(), limiter, counted));
+                Arc::new(HostProgress::new(config, name, device.mtu(), limiter, counted));
             let take_away = CancellationToken::new();
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
@@ -105,21 +114,12 @@ impl HostService {
                 task: AbortOnDropHandle::new(tokio::spawn(keeping)),
                 take_away,
                 look_again: Arc::default(),
+                new_peers: mpsc::channel(1).0,
             };
             return Ok(Self::connect(
-                service, &config, hubs, device, progress, keeping, machine, slot,
+                service, config, reach, device, progress, keeping, machine, slot,
             ));
         }
-        mark_own(&mut config.lookups);
-        let tables = NameTables::new(&config.lookups, feeds);
-        let names = address_book::names_of(machine.state.as_ref(), &config.lookups, &tables);
-        let peers = {
-            let HostSettings { hubs, proxies, group, lookups, device, .. } = &mut config;
-            let more = group.more.iter_mut().map(|it| (&mut it.hubs[..], &mut it.proxies[..]));
-            let chains = std::iter::once((&mut hubs[..], &mut proxies[..])).chain(more);
-            TunnelPeers::of_chains(service, chains, lookups, device, &names)
-        };
-        let hubs = Hubs::of_host(&config, &machine.surroundings, names)?.following(tables);
         let mut maker = DeviceMaker {
             service: service.to_owned(),
             host: Some(config.name.clone()),
@@ -129,21 +129,21 @@ impl HostService {
             packets: slot.handle().clone(),
         };
         let made = maker.make(config.device.name.as_deref()).await?;
-        let facts = HookFacts::of_host(&config, made.tun().name());
+        let facts = HookFacts::of_host(config, made.tun().name());
         let made = maker.run_hooks(made, hooks, &facts).await?;
         let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(HostProgress::new(&config, device.name(), mtu, limiter, counted));
+        let progress = Arc::new(HostProgress::new(config, device.name(), mtu, limiter, counted));
         let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
-        Ok(Self::connect(service, &config, hubs, device, progress, keeping, machine, slot))
+        Ok(Self::connect(service, config, reach, device, progress, keeping, machine, slot))
     }
 
-    /// Keeps a device connected to one of `hubs` in the background.
+    /// Keeps a device connected to one of the hubs of `reach` in the background.
     #[expect(clippy::too_many_arguments, reason = "it is the second half of `start`")]
     fn connect<D: PacketDevice>(
         service: &str,
         config: &HostSettings,
-        hubs: Hubs,
+        reach: HubsInForce,
         device: Arc<D>,
         progress: Arc<HostProgress>,
         keeping: DeviceTask,
@@ -152,6 +152,7 @@ impl HostService {
     ) -> Self {
         let rtun_settings::DeviceSettings { addresses, mtu, gso_frames, .. } = &config.device;
         let stop = CancellationToken::new();
+        let reach = watch::Sender::new(Arc::new(reach));
         let connector = Arc::new(HostConnector {
             service: service.to_owned(),
             introduction: Introduction {
@@ -162,8 +163,7 @@ impl HostService {
                 // A device without offload takes no more than single packets.
                 gso_frames: *gso_frames && device.offload() != Offload::None,
             },
-            hubs,
-            dial_timeout: config.dial_timeout,
+            reach: reach.subscribe(),
             progress: Arc::clone(&progress),
             device,
             stop: stop.clone(),
@@ -184,7 +184,7 @@ impl HostService {
                 stop.run_until_cancelled(following).await;
             }
         });
-        Self { service, progress, facts, stop, connecting, limiting, keeping, _slot: slot }
+        Self { service, progress, facts, reach, stop, connecting, limiting, keeping, _slot: slot }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
@@ -195,6 +195,23 @@ impl HostService {
     /// What its hooks are informed of.
     pub(crate) fn hook_facts(&self) -> HookFacts {
         self.facts.clone()
+    }
+
+    /// What [`HostService::steer`] needs, of a configuration that is not in force yet.
+    pub(crate) fn next_hubs(
+        &self,
+        config: &HostSettings,
+        feeds: &Feeds,
+        machine: &Machine,
+    ) -> Result<NextHubs, HostError> {
+        reach(&self.service, config, feeds, machine)
+    }
+
+    /// Changes the hubs. The device stays, and so does the session if its hub is still one of them.
+    pub(crate) async fn steer(&self, (reach, peers): NextHubs) {
+        self.keeping.change_peers(peers).await;
+        self.progress.steer(&reach.config);
+        self.reach.send_replace(Arc::new(reach));
     }
 
     /// Changes what limits its traffic. Its session goes on.
@@ -225,6 +242,38 @@ impl HostService {
         limiting.end().await;
         keeping.end().await;
     }
+}
+
+/// Whether the device and the name stay.
+pub(crate) fn differ_in_hubs_only(old: &HostSettings, new: &HostSettings) -> bool {
+    let HostSettings { name, device, .. } = old.clone();
+    HostSettings { name, device, ..new.clone() } == *new
+}
+
+/// How the host of `config` gets to its hubs.
+fn reach(
+    service: &str,
+    config: &HostSettings,
+    feeds: &Feeds,
+    machine: &Machine,
+) -> Result<NextHubs, HostError> {
+    let of_hubs = |hubs| HubsInForce { hubs, config: config.clone() };
+    if let Surroundings::Twin(_) = &machine.surroundings {
+        let hubs = Hubs::of_host(config, &machine.surroundings, Arc::default())?;
+        return Ok((of_hubs(hubs), TunnelPeers::none(&Arc::default())));
+    }
+    let mut marked = config.clone();
+    mark_own(&mut marked.lookups);
+    let tables = NameTables::new(&marked.lookups, feeds);
+    let names = address_book::names_of(machine.state.as_ref(), &marked.lookups, &tables);
+    let peers = {
+        let HostSettings { hubs, proxies, group, lookups, device, .. } = &mut marked;
+        let more = group.more.iter_mut().map(|it| (&mut it.hubs[..], &mut it.proxies[..]));
+        let chains = std::iter::once((&mut hubs[..], &mut proxies[..])).chain(more);
+        TunnelPeers::of_chains(service, chains, lookups, device, &names)
+    };
+    let hubs = Hubs::of_host(&marked, &machine.surroundings, names)?.following(tables);
+    Ok((of_hubs(hubs), peers))
 }
 
 impl DeviceUser for HostProgress {

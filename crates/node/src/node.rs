@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     feeds::{FeedError, Feeds},
     hooks::{HookFacts, Hooks},
-    host::{HostError, HostLimiter, HostService},
+    host::{HostError, HostLimiter, HostService, differ_in_hubs_only},
     hub::{HubError, HubMeters, HubService, RulesError},
     observers::{ObserverBook, ObserverError},
     operations::{
@@ -389,6 +389,15 @@ impl Node {
                 host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
                 running.config = config.clone();
                 info!(service = name, "limits replaced");
+            }
+            (RunningService::Host(host), ServiceKind::Host(old), ServiceKind::Host(new))
+                if differ_in_hubs_only(old, new) =>
+            {
+                let next = host.next_hubs(new, feeds, &self.machine)?;
+                host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
+                host.steer(next).await;
+                running.config = config.clone();
+                info!(service = name, "hubs replaced");
             }
             (
                 RunningService::UdpServer(server),

@@ -129,7 +129,8 @@ impl TunnelPeers {
         peers
     }
 
-    fn none(lookups: &Arc<Names>) -> Self {
+    /// Those of a service that connects to nobody.
+    pub(crate) fn none(lookups: &Arc<Names>) -> Self {
         Self {
             addresses: BTreeSet::new(),
             names: BTreeMap::new(),

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use prometheus_client::metrics::histogram::Histogram;
 use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{HostSettings, HubNode};
@@ -35,7 +35,7 @@ pub(crate) struct HostProgress {
     failed: AtomicU64,
     story: Mutex<Story>,
     /// In the order of the configuration.
-    nodes: Vec<HubNodeProgress>,
+    nodes: ArcSwap<Vec<Arc<HubNodeProgress>>>,
 }
 
 /// Counts of connections to one of the hubs.
@@ -89,14 +89,8 @@ impl HostProgress {
     ) -> Self {
         let sent = Counters::with_quotas(Some(Arc::clone(&limiter.quotas)), None);
         let received = Counters::with_quotas(None, Some(Arc::clone(&limiter.quotas)));
-        let node = |hub: &HubNode| HubNodeProgress {
-            name: hub.name.clone(),
-            chain: hub.chain.clone(),
-            connect_seconds: Histogram::new(CONNECT),
-            unreachable: AtomicU64::new(0),
-        };
         Self {
-            nodes: config.all_hubs().map(node).collect(),
+            nodes: ArcSwap::from_pointee(nodes_of(config, &[])),
             session: ArcSwapOption::empty(),
             sent: Arc::new(sent.counted_at(counted.clone())),
             received: Arc::new(received.counted_at(counted)),
@@ -109,6 +103,11 @@ impl HostProgress {
             failed: AtomicU64::new(0),
             story: Mutex::default(),
         }
+    }
+
+    /// Its hubs are those of `config` from now on; of those that stay the counts go on.
+    pub(super) fn steer(&self, config: &HostSettings) {
+        self.nodes.store(Arc::new(nodes_of(config, &self.nodes.load())));
     }
 
     /// Has a session that has not begun keep to the limits.
@@ -139,17 +138,17 @@ impl HostProgress {
 
     /// The counts of each hub.
     pub(crate) fn nodes(&self) -> Vec<HubNodeHistory> {
-        let history = |node: &HubNodeProgress| HubNodeHistory {
+        let history = |node: &Arc<HubNodeProgress>| HubNodeHistory {
             name: node.name.clone(),
             chain: node.chain.clone(),
             connect_seconds: node.connect_seconds.clone(),
             unreachable: node.unreachable.load(Ordering::Relaxed),
         };
-        self.nodes.iter().map(history).collect()
+        self.nodes.load().iter().map(history).collect()
     }
 
-    fn node(&self, hub: &HubNode) -> Option<&HubNodeProgress> {
-        self.nodes.iter().find(|node| (&node.name, &node.chain) == (&hub.name, &hub.chain))
+    fn node(&self, hub: &HubNode) -> Option<Arc<HubNodeProgress>> {
+        self.nodes.load().iter().find(|node| node.is(hub)).cloned()
     }
 
     /// Packets no longer go to this session.
@@ -212,4 +211,26 @@ impl HostProgress {
     fn with_story<T>(&self, look: impl FnOnce(&mut Story) -> T) -> T {
         look(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+impl HubNodeProgress {
+    fn is(&self, hub: &HubNode) -> bool {
+        (&self.name, &self.chain) == (&hub.name, &hub.chain)
+    }
+}
+
+/// The hubs of `config`, with the counts of those of `before`.
+fn nodes_of(config: &HostSettings, before: &[Arc<HubNodeProgress>]) -> Vec<Arc<HubNodeProgress>> {
+    let node = |hub: &HubNode| {
+        let known = before.iter().find(|node| node.is(hub)).cloned();
+        known.unwrap_or_else(|| {
+            Arc::new(HubNodeProgress {
+                name: hub.name.clone(),
+                chain: hub.chain.clone(),
+                connect_seconds: Histogram::new(CONNECT),
+                unreachable: AtomicU64::new(0),
+            })
+        })
+    };
+    config.all_hubs().map(node).collect()
 }

@@ -6,9 +6,9 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_proto::frame::FrameBuffer;
-use rtun_settings::HubNode;
+use rtun_settings::{HostSettings, HubNode, NodePreference, ProxyHop};
 use rtun_system::tun::PacketDevice;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -32,11 +32,55 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct HostConnector<D> {
     pub(super) service: String,
     pub(super) introduction: Introduction,
-    pub(super) hubs: Hubs,
-    pub(super) dial_timeout: Option<Duration>,
+    /// The hubs in force.
+    pub(super) reach: watch::Receiver<Arc<HubsInForce>>,
     pub(super) device: Arc<D>,
     pub(super) progress: Arc<HostProgress>,
     pub(super) stop: CancellationToken,
+}
+
+/// How a host gets to its hubs.
+pub(crate) struct HubsInForce {
+    pub(super) hubs: Hubs,
+    /// What they are made of.
+    pub(super) config: HostSettings,
+}
+
+/// The hub of a session.
+struct SessionHub {
+    reach: Arc<HubsInForce>,
+    node: usize,
+}
+
+impl HubsInForce {
+    fn dial_timeout(&self) -> Option<Duration> {
+        self.config.dial_timeout
+    }
+
+    /// The hubs in their order, each with the proxies before it.
+    fn listed(&self) -> impl Iterator<Item = (&HubNode, &[ProxyHop])> {
+        let chains = self.config.chains();
+        chains.flat_map(|(hubs, proxies)| hubs.iter().map(move |hub| (hub, proxies)))
+    }
+}
+
+impl SessionHub {
+    fn target(&self) -> &HubTarget {
+        &self.reach.hubs.nodes[self.node]
+    }
+
+    /// The place of the same hub in `reach`, if it is still listed there. Its name, its chain and its preference may have changed.
+    fn moved_to(&self, reach: Arc<HubsInForce>) -> Option<Self> {
+        let same = |hub: &HubNode| {
+            let (name, chain) = (String::new(), String::new());
+            HubNode { name, chain, preference: NodePreference::default(), ..hub.clone() }
+        };
+        let (hub, proxies) = self.reach.listed().nth(self.node)?;
+        let mut listed = reach.listed();
+        let node = listed.position(|(it, before)| before == proxies && same(it) == same(hub))?;
+        drop(listed);
+        Some(Self { reach, node })
+    }
 }
 
 impl<D: PacketDevice> HostConnector<D> {
@@ -44,7 +88,19 @@ impl<D: PacketDevice> HostConnector<D> {
     pub(super) async fn run(self: Arc<Self>) {
         tokio::select! {
             () = self.keep_connected() => {}
-            () = self.hubs.look_after() => {}
+            () = self.look_after() => {}
+        }
+    }
+
+    /// Looks after the hubs in force, without end.
+    async fn look_after(&self) {
+        let mut changes = self.reach.clone();
+        loop {
+            let reach = Arc::clone(&changes.borrow_and_update());
+            tokio::select! {
+                () = reach.hubs.look_after() => {}
+                () = changed(&mut changes) => {}
+            }
         }
     }
 
@@ -53,66 +109,80 @@ impl<D: PacketDevice> HostConnector<D> {
     async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
+        let mut changes = self.reach.clone();
         loop {
-            let Some((node, connected)) = self.stop.run_until_cancelled(self.connect()).await
-            else {
-                return;
+            let reach = Arc::clone(&changes.borrow_and_update());
+            let connected = tokio::select! {
+                () = self.stop.cancelled() => return,
+                // What is under way is given up: the hub may no longer be listed.
+                () = changed(&mut changes) => continue,
+                connected = self.connect(&reach) => connected,
             };
-            let hub = &self.hubs.nodes[node];
+            let (node, connected) = connected;
+            let mut place = SessionHub { reach, node };
             let (setback, held) = match connected {
                 Ok((session, buffer)) => {
-                    self.hubs.choice.succeeded(node);
+                    place.reach.hubs.choice.succeeded(node);
                     complaint = Complaint::default();
-                    let last = self.forward(node, session, buffer).await;
+                    let last = self.forward(&mut place, session, buffer, &mut changes).await;
                     if self.stop.is_cancelled() {
                         return;
                     }
+                    let Some(last) = last else {
+                        backoff = Backoff::default();
+                        continue;
+                    };
                     backoff.spread_over(last.reply.get().map(|reply| reply.reconnect_window));
                     let setback = if last.was_refused() { Setback::Refused } else { Setback::Lost };
                     (setback, last.since.elapsed())
                 }
                 Err(error) => {
+                    let hub = &place.target().config;
                     let setback = match error {
                         JoinError::Refused(_) => Setback::Refused,
                         _ => Setback::Unreachable,
                     };
                     if let JoinError::Connect(_) = error {
-                        self.progress.unreachable(&hub.config);
+                        self.progress.unreachable(hub);
                     }
-                    self.progress.failed(&hub.config, error.to_string());
-                    complaint.about(&self.service, &hub.config, &error);
+                    self.progress.failed(hub, error.to_string());
+                    complaint.about(&self.service, hub, &error);
                     (setback, Duration::ZERO)
                 }
             };
-            self.hubs.choice.failed(node);
-            let fresh = self.hubs.choice.has_fresh();
+            let choice = &place.reach.hubs.choice;
+            choice.failed(place.node);
+            let fresh = choice.has_fresh();
             if fresh && setback == Setback::Unreachable {
                 continue;
             }
             if !fresh {
-                self.hubs.choice.begin_round();
+                choice.begin_round();
             }
-            let pause = tokio::time::sleep(backoff.next(setback, held, fastrand::u32(..)));
-            if self.stop.run_until_cancelled(pause).await.is_none() {
-                return;
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = changed(&mut changes) => backoff = Backoff::default(),
+                () = tokio::time::sleep(backoff.next(setback, held, fastrand::u32(..))) => {}
             }
         }
     }
 
     /// Connects to a hub and joins; which hub it was.
-    async fn connect(&self) -> (usize, Result<(Arc<Session>, FrameBuffer), JoinError>) {
+    async fn connect(
+        &self,
+        reach: &HubsInForce,
+    ) -> (usize, Result<(Arc<Session>, FrameBuffer), JoinError>) {
         let dialled = Instant::now();
-        let (node, connected) = self.hubs.connect(self.dial_timeout).await;
-        (node, self.join(node, connected, dialled).await)
+        let (node, connected) = reach.hubs.connect(reach.dial_timeout()).await;
+        (node, self.join(&reach.hubs.nodes[node].config, connected, dialled).await)
     }
 
     async fn join(
         &self,
-        node: usize,
+        hub: &HubNode,
         connected: Result<HubConnection, NoEndpoint>,
         dialled: Instant,
     ) -> Result<(Arc<Session>, FrameBuffer), JoinError> {
-        let hub = &self.hubs.nodes[node].config;
         let (session, buffer) =
             Session::join(connected?, hub, &self.introduction, &self.progress.sent).await?;
         self.progress.limit(&session);
@@ -120,38 +190,52 @@ impl<D: PacketDevice> HostConnector<D> {
         Ok((Arc::new(session), buffer))
     }
 
-    /// Forwards until the session ends; returns it. A session on a preferred endpoint takes over when that becomes reachable; the
-    /// replaced session is read from for [`LINGER`], then ended.
+    /// Forwards until the session ends; returns it, or none if its hub is no longer listed. A session on a preferred endpoint
+    /// takes over when that becomes reachable; the replaced session is read from for [`LINGER`], then ended. `place` follows the
+    /// hubs in force.
     async fn forward(
         &self,
-        node: usize,
+        place: &mut SessionHub,
         mut session: Arc<Session>,
         mut buffer: FrameBuffer,
-    ) -> Arc<Session> {
-        let hub = &self.hubs.nodes[node];
+        changes: &mut watch::Receiver<Arc<HubsInForce>>,
+    ) -> Option<Arc<Session>> {
         let mut replaced = FuturesUnordered::<BoxFuture<'_, ()>>::new();
         loop {
-            let mut carrying = Box::pin(self.carry(hub, Arc::clone(&session), buffer));
-            let joining = self.join_better(node, session.endpoint);
-            tokio::pin!(joining);
-            let (better, its_buffer) = loop {
-                tokio::select! {
-                    () = &mut carrying => {
-                        if self.stop.is_cancelled() {
-                            return session;
+            let reach = Arc::clone(&place.reach);
+            let mut carrying =
+                Box::pin(self.carry(reach, place.node, Arc::clone(&session), buffer));
+            let (better, its_buffer) = 'carrying: loop {
+                let (reach, node) = (Arc::clone(&place.reach), place.node);
+                let joining = self.join_better(&reach, node, session.endpoint);
+                tokio::pin!(joining);
+                loop {
+                    tokio::select! {
+                        () = &mut carrying => {
+                            if !self.stop.is_cancelled() {
+                                self.lost(&place.target().config, &session);
+                            }
+                            return Some(session);
                         }
-                        let cause = session.cause();
-                        let seconds = session.since.elapsed().as_secs();
-                        warn!(
-                            service = self.service, host = %self.introduction.name,
-                            hub = hub.config.addr, seconds, transport = session.transport.as_str(),
-                            "lost the hub: {cause}"
-                        );
-                        self.progress.failed(&hub.config, cause);
-                        return session;
+                        better = &mut joining => break 'carrying better,
+                        Some(()) = replaced.next() => {}
+                        () = changed(changes) => {
+                            let next = Arc::clone(&changes.borrow_and_update());
+                            let Some(moved) = place.moved_to(next) else {
+                                let hub = &place.target().config.addr;
+                                info!(
+                                    service = self.service, host = %self.introduction.name, hub,
+                                    "the hub is no longer listed: another one is joined"
+                                );
+                                session.link.end(EndReason::Shutdown);
+                                carrying.await;
+                                return None;
+                            };
+                            moved.reach.hubs.choice.succeeded(moved.node);
+                            *place = moved;
+                            break;
+                        }
                     }
-                    better = &mut joining => break better,
-                    Some(()) = replaced.next() => {}
                 }
             };
             let before = std::mem::replace(&mut session, better);
@@ -166,8 +250,27 @@ impl<D: PacketDevice> HostConnector<D> {
         }
     }
 
+    /// Says that a session has been lost.
+    fn lost(&self, hub: &HubNode, session: &Session) {
+        let cause = session.cause();
+        let seconds = session.since.elapsed().as_secs();
+        warn!(
+            service = self.service, host = %self.introduction.name,
+            hub = hub.addr, seconds, transport = session.transport.as_str(),
+            "lost the hub: {cause}"
+        );
+        self.progress.failed(hub, cause);
+    }
+
     /// Forwards packets on a session until it ends or the host stops.
-    async fn carry(&self, hub: &HubTarget, session: Arc<Session>, buffer: FrameBuffer) {
+    async fn carry(
+        &self,
+        reach: Arc<HubsInForce>,
+        node: usize,
+        session: Arc<Session>,
+        buffer: FrameBuffer,
+    ) {
+        let hub = &reach.hubs.nodes[node];
         let active = ActiveSession::begin(&self.progress, hub, session);
         let session = &active.session;
         info!(
@@ -218,12 +321,17 @@ impl<D: PacketDevice> HostConnector<D> {
     }
 
     /// Joins the hub again when an endpoint that is preferred to the one in use becomes reachable.
-    async fn join_better(&self, node: usize, endpoint: usize) -> (Arc<Session>, FrameBuffer) {
-        let hub = &self.hubs.nodes[node];
+    async fn join_better(
+        &self,
+        reach: &HubsInForce,
+        node: usize,
+        endpoint: usize,
+    ) -> (Arc<Session>, FrameBuffer) {
+        let hub = &reach.hubs.nodes[node];
         loop {
             let endpoints = &hub.endpoints;
             let better = endpoints
-                .connect_better(endpoint, self.hubs.context_of(node), self.dial_timeout)
+                .connect_better(endpoint, reach.hubs.context_of(node), reach.dial_timeout())
                 .await;
             match Session::join(better, &hub.config, &self.introduction, &self.progress.sent).await
             {
@@ -240,6 +348,13 @@ impl<D: PacketDevice> HostConnector<D> {
                 }
             }
         }
+    }
+}
+
+/// Ready when the hubs in force have changed; never once the host is going.
+async fn changed(changes: &mut watch::Receiver<Arc<HubsInForce>>) {
+    if changes.changed().await.is_err() {
+        std::future::pending().await
     }
 }
 
