@@ -294,12 +294,14 @@ fn a_target_that_is_away_holds_nothing_up_and_gets_what_waited() {
     wait_until("a new file", || count("disk/records") == 1);
     assert_eq!(count("disk/records.1"), 4096);
 
-    // Recorders change while hosts stay: one goes elsewhere, one comes, and one comes whose target hangs.
+    // Recorders change while hosts stay: one goes elsewhere, one comes, and two come whose targets hang.
     let http = Http::start(&world.hub, 8601, Manner::Hangs);
+    let plugin = Http::start(&world.hub, 8603, Manner::Hangs);
     world.file(
         "hub.yaml",
         &hub_with(&[
             ("url", "http: {url: 'http://127.0.0.1:8601/', timeout: 1s}"),
+            ("plugin", "plugin: {type: http, addr: 'http://127.0.0.1:8603/', timeout: 1s}"),
             ("disk", "file: {path: elsewhere, sep: \"\\n\"}"),
             ("new", "file: {path: new, sep: ';'}"),
         ]),
@@ -313,18 +315,29 @@ fn a_target_that_is_away_holds_nothing_up_and_gets_what_waited() {
         let new = fs::read_to_string(world.path("new")).unwrap_or_default();
         count("elsewhere") == 3 && new == "10.0.0.3;".repeat(3)
     });
-    assert_eq!((of("url", "waiting"), count("disk/records")), (Some(3), 1));
+    assert_eq!(["url", "plugin"].map(|name| of(name, "waiting")), [Some(3); 2]);
+    assert_eq!(count("disk/records"), 1);
     passes();
 
-    // The URL answers badly, then well.
-    let before = http.heads().len();
-    http.now(Manner::Status(503));
-    wait_until("asked in vain", || http.heads().len() > before + 1);
+    // They answer badly, then well.
+    let no = "{\"ok\": false}".to_owned();
+    for (of_url, of_plugin) in
+        [(Manner::Status(503), Manner::Says(no)), (Manner::Refuses, Manner::Nonsense)]
+    {
+        http.now(of_url);
+        plugin.now(of_plugin);
+        let before = [&http, &plugin].map(|it| it.heads().len());
+        wait_until("asked in vain", || {
+            http.heads().len() > before[0] + 1 && plugin.heads().len() > before[1] + 1
+        });
+    }
     http.now(Manner::Says("taken".into()));
-    wait_until("what waited for the URL", || of("url", "waiting") == Some(0));
+    plugin.now(Manner::Says("{\"ok\": true}".into()));
+    wait_until("what waited", || ["url", "plugin"].iter().all(|it| of(it, "waiting") == Some(0)));
     let taken = http.answered_with("taken");
     assert!(taken.iter().all(|request| request.ends_with("\r\n\r\n10.0.0.3")), "{taken:?}");
-    assert_eq!((taken.len(), of("url", "dropped")), (3, Some(0)));
+    assert_eq!((taken.len(), plugin.answered_with("{\"ok\": true}").len()), (3, 3));
+    assert_eq!(["url", "plugin"].map(|name| of(name, "dropped")), [Some(0); 2]);
 
     // What it does not take before the end is said.
     http.now(Manner::Hangs);
