@@ -473,7 +473,10 @@ pub(crate) static ENDPOINTS: &[ApiEndpoint] = &[
             ParameterKind::Count(0, u64::MAX),
             "The number of an event; only what came after",
         )],
-        &[(200, Holds::Events, "A stream without end")],
+        &[
+            (200, Holds::Events, "A stream without end"),
+            (503, Holds::Error, "Too many follow already"),
+        ],
     ),
     ApiEndpoint {
         method: "GET",

@@ -12,7 +12,10 @@ use rtun_node::{
     Board,
     watch::{EventFollower, Followed},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::timeout,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Events that wait for the socket; while these wait, the process counts what is missed.
@@ -21,17 +24,21 @@ const WAITING: usize = 16;
 /// A comment is sent after such a silence, so that no proxy takes the stream for dead.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// The body of a stream; dropping it ends the task that follows the events.
+/// Streams at a time, so that there are always connections left for what is answered at once.
+pub(crate) const STREAMS: usize = 48;
+
+/// The body of a stream; dropping it ends the task that follows the events, and gives the stream's place to another.
 pub(crate) struct EventBody {
     lines: mpsc::Receiver<Bytes>,
     _follower: AbortOnDropHandle<()>,
+    _place: OwnedSemaphorePermit,
 }
 
-/// Follows the events after the one of this number; `None`: from now on.
-pub(crate) fn follow(board: &Board, since: Option<u64>) -> EventBody {
+/// Follows the events after the one of this number; `None`: from now on. `place` is one of [`STREAMS`].
+pub(crate) fn follow(board: &Board, since: Option<u64>, place: OwnedSemaphorePermit) -> EventBody {
     let (sender, lines) = mpsc::channel(WAITING);
     let follower = tokio::spawn(send(board.follow_events(since), sender));
-    EventBody { lines, _follower: AbortOnDropHandle::new(follower) }
+    EventBody { lines, _follower: AbortOnDropHandle::new(follower), _place: place }
 }
 
 async fn send(mut events: EventFollower, lines: mpsc::Sender<Bytes>) {

@@ -25,7 +25,7 @@ pub(crate) enum SiteError {
         "the host `{0}` of the URL is not known here: use an address, or list http(s)://{0} among the API's `origins`"
     )]
     Host(String),
-    #[error("there is no Host")]
+    #[error("there is no Host, or more than one")]
     NoHost,
     /// A page of another site.
     #[error("pages of {0} may not use this API: list it among the API's `origins` if they should")]
@@ -81,6 +81,10 @@ impl Site {
 
     /// The host and port that the request is for.
     fn host(&self, uri: &Uri, headers: &HeaderMap) -> Result<Option<String>, SiteError> {
+        if headers.get_all(HOST).iter().count() > 1 {
+            // A proxy in between may have read the other one.
+            return Err(SiteError::NoHost);
+        }
         let given = headers.get(HOST).map(|host| String::from_utf8_lossy(host.as_bytes()));
         let given = given.map(|host| host.to_ascii_lowercase());
         let given = uri.authority().map(|it| it.as_str().to_ascii_lowercase()).or(given);
@@ -115,6 +119,9 @@ impl Site {
             };
         };
         let text = String::from_utf8_lossy(origin.as_bytes()).to_ascii_lowercase();
+        if headers.get_all(ORIGIN).iter().count() > 1 {
+            return Err(SiteError::Origin(text.escape_debug().to_string()));
+        }
         if host.is_some_and(|host| text == format!("{}://{host}", self.scheme)) {
             return Ok(RequestPage::Own);
         }
@@ -151,7 +158,7 @@ mod tests {
         let origins: Vec<String> = origins.iter().map(|it| (*it).to_owned()).collect();
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(HeaderName::from_static(name), value.parse().unwrap());
+            map.append(HeaderName::from_static(name), value.parse().unwrap());
         }
         Site::new(addr, &origins, false).check(&method, &Uri::from_static("/config"), &map)
     }
@@ -188,6 +195,8 @@ mod tests {
         assert_eq!(get("unix:///run/api.sock", "whatever"), Ok(RequestPage::Own));
         assert_eq!(check(local, &[], Method::GET, &[]), Err(SiteError::NoHost));
         assert_eq!(check("unix:///x", &[], Method::GET, &[]), Ok(RequestPage::Own));
+        let two = [("host", "localhost"), ("host", "evil.example")];
+        assert_eq!(check(local, &[], Method::GET, &two), Err(SiteError::NoHost));
     }
 
     #[test]
@@ -217,6 +226,8 @@ mod tests {
         );
         let listed = RequestPage::Listed(HeaderValue::from_static("https://ops.example"));
         assert_eq!(ask(Method::PUT, &[("origin", "https://ops.example")]), Ok(listed));
+        let two = [("origin", "https://ops.example"), ("origin", "http://evil.example")];
+        assert!(ask(Method::PUT, &two).is_err());
         let fetch = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "no-cors")];
         assert!(matches!(ask(Method::GET, &fetch), Err(SiteError::Origin(_))));
         let link = [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate")];

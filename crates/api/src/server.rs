@@ -22,7 +22,10 @@ use rtun_node::{
     },
 };
 use rtun_settings::ApiSettings;
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::sleep,
+};
 use tracing::info;
 
 use crate::{
@@ -31,6 +34,7 @@ use crate::{
     config,
     desk::Desk,
     endpoints::{Action, ApiRoute, route},
+    events::STREAMS,
     guard::{RequestPage, Site, SiteError},
     request::{self, Asked, BodyError},
     v1,
@@ -91,6 +95,8 @@ struct Office {
     board: Arc<Board>,
     /// Held by the one who has given a wrong password and waits for the answer.
     penance: Mutex<()>,
+    /// For streams of events.
+    streams: Arc<Semaphore>,
 }
 
 impl ApiServer {
@@ -145,6 +151,7 @@ impl ApiListening {
             desk: desk.clone(),
             board: Arc::clone(board),
             penance: Mutex::new(()),
+            streams: Arc::new(Semaphore::new(STREAMS)),
         });
         let addr = &settings.addr;
         let address = HttpAddress {
@@ -316,7 +323,9 @@ impl Office {
             Action::Config(action) => {
                 config::answer(action, endpoint.method, &asked, &self.desk, &self.board).await
             }
-            Action::View(action) => v1::answer(action, &asked, &access.prefix, role, &self.board),
+            Action::View(action) => {
+                v1::answer(action, &asked, &access.prefix, role, (&self.board, &self.streams))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! rtun's own paths: what runs, as `rtun status`, `rtun explain` and `rtun top` know it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use hyper::StatusCode;
 use rtun_node::{
@@ -10,6 +10,7 @@ use rtun_node::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     answer::{ApiAnswer, Form},
@@ -18,13 +19,29 @@ use crate::{
     request::Asked,
 };
 
+/// A stream of events, if there is a place for one more.
+fn follow(asked: &Asked, board: &Board, places: &Arc<Semaphore>) -> ApiAnswer {
+    let refusal = |status, why: &str| ApiAnswer::refusal(Form::Own, status, why);
+    let since = match asked.parsed("since") {
+        Ok(since) => since,
+        Err(why) => return refusal(StatusCode::BAD_REQUEST, &why),
+    };
+    match Arc::clone(places).try_acquire_owned() {
+        Ok(place) => ApiAnswer::events(events::follow(board, since, place)),
+        Err(_) => {
+            let why = format!("{} follow the events already: close another page", events::STREAMS);
+            refusal(StatusCode::SERVICE_UNAVAILABLE, &why)
+        }
+    }
+}
+
 /// Answers at a path under `/v1`; `role` is that of who asks.
 pub(crate) fn answer(
     action: ViewAction,
     asked: &Asked,
     prefix: &str,
     role: &str,
-    board: &Board,
+    (board, places): (&Board, &Arc<Semaphore>),
 ) -> ApiAnswer {
     let answer = match action {
         ViewAction::Status => Ok(ApiAnswer::json(&board.status())),
@@ -42,9 +59,7 @@ pub(crate) fn answer(
         ViewAction::SampleDrops => sample_drops(asked, board),
         ViewAction::Series => series(asked, board),
         ViewAction::Problems => Ok(all_problems(board)),
-        ViewAction::Events => {
-            asked.parsed("since").map(|since| ApiAnswer::events(events::follow(board, since)))
-        }
+        ViewAction::Events => return follow(asked, board, places),
         ViewAction::Page => Ok(page::file("index.html").unwrap_or_else(no_file)),
         ViewAction::PageFile => Ok(page::file(asked.name("name")).unwrap_or_else(no_file)),
         ViewAction::Join => join::answer(asked, board).map(|answer| ApiAnswer::json(&answer)),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod as_gost;
+mod attacked;
 #[path = "../common/mod.rs"]
 mod common;
 mod described;

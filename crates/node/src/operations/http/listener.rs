@@ -191,10 +191,11 @@ where
     let mut served = Served::default();
     loop {
         let accepted = match &this.listener {
-            Listener::Tcp(listener) => listener
-                .accept()
-                .await
-                .map(|(it, address)| (Box::new(it) as Box<dyn HttpStream>, Some(address))),
+            Listener::Tcp(listener) => listener.accept().await.map(|(it, address)| {
+                // So that one whose client has gone, or takes nothing any more, ends. One that cannot be tuned has ended.
+                let _ = tcp::tune(&it);
+                (Box::new(it) as Box<dyn HttpStream>, Some(address))
+            }),
             Listener::Unix(listener) => {
                 listener.accept().await.map(|(it, _)| (Box::new(it) as _, None))
             }
