@@ -129,16 +129,7 @@ impl ServiceWatch {
             _ => SortOrder::Desc,
         };
         let order = query.order.unwrap_or(default);
-        let (skip, take) = query.part.range();
-        let compare = |a: &FoundHost<'_>, b: &FoundHost<'_>| compare(query.sort, order, a, b);
-        // Only what is shown needs its order.
-        let end = skip.saturating_add(take);
-        if end < found.len() {
-            found.select_nth_unstable_by(end, compare);
-            found.truncate(end);
-        }
-        found.sort_unstable_by(compare);
-        let shown = found.into_iter().skip(skip);
+        let shown = query.part.sorted(found, |a, b| compare(query.sort, order, a, b));
         let items = shown.filter_map(|found| found.view(services)).collect();
         query.part.of(total, items)
     }

@@ -1,5 +1,7 @@
 //! Parts of long lists.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 /// The most items of a page.
@@ -54,6 +56,23 @@ impl PageQuery {
         Self { page: 1, per_page: MAX_PER_PAGE }
     }
 
+    /// The items of the page, of all of them in the order of `compare`.
+    pub(super) fn sorted<T>(
+        self,
+        mut all: Vec<T>,
+        compare: impl Fn(&T, &T) -> Ordering,
+    ) -> impl Iterator<Item = T> {
+        let (skip, take) = self.range();
+        // Only what is shown needs its order.
+        let end = skip.saturating_add(take);
+        if end < all.len() {
+            all.select_nth_unstable_by(end, &compare);
+            all.truncate(end);
+        }
+        all.sort_unstable_by(compare);
+        all.into_iter().skip(skip)
+    }
+
     /// How many items come before the page, and how many are on it.
     pub(super) fn range(self) -> (usize, usize) {
         let per_page = self.per_page.clamp(1, MAX_PER_PAGE);
@@ -63,5 +82,31 @@ impl PageQuery {
     /// The page, of a list of `total` items.
     pub(super) fn of<T>(self, total: usize, items: Vec<T>) -> ListPage<T> {
         ListPage { total, page: self.page.max(1), per_page: self.range().1, items }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pages_are_parts_of_the_whole_list_in_its_order(
+            all in prop::collection::vec(any::<u16>(), 0..1500),
+            page in prop_oneof![0..30_usize, Just(usize::MAX)],
+            per_page in prop_oneof![0..600_usize, Just(usize::MAX)],
+        ) {
+            let query = PageQuery { page, per_page };
+            let items: Vec<_> = query.sorted(all.clone(), |a, b| b.cmp(a)).collect();
+            let shown = query.of(all.len(), items);
+            let mut slow = all.clone();
+            slow.sort_unstable_by(|a, b| b.cmp(a));
+            let expected = slow.chunks(shown.per_page).nth(shown.page - 1).unwrap_or_default();
+            prop_assert_eq!(&shown.items, expected);
+            prop_assert_eq!(shown.total, all.len());
+            prop_assert!((1..=MAX_PER_PAGE).contains(&shown.per_page));
+        }
     }
 }

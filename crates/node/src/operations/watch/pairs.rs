@@ -54,3 +54,35 @@ impl PairLedger {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Against all counts that were ever offered, looked through one by one.
+        #[test]
+        fn counts_are_compared_with_the_newest_that_are_old_enough(
+            questions in prop::collection::vec((0..2_000_u64, prop::option::of(0..2_u8)), 1..60),
+        ) {
+            let namespace = |number: u8| NamespaceId::from_bytes([number + 1; 16]);
+            let (mut ledger, mut kept) = (PairLedger::default(), Vec::<(Instant, Option<u8>)>::new());
+            let mut now = Instant::now();
+            for (pause, of) in questions {
+                now += Duration::from_millis(pause);
+                let found = ledger.before(now, of.map(namespace));
+                let usable = |(at, whose): &&(Instant, Option<u8>)| {
+                    now - *at >= APART && (whose.is_none() || *whose == of)
+                };
+                let expected = kept.iter().rev().take(2).find(usable);
+                prop_assert_eq!(found.map(|it| it.at), expected.map(|it| it.0));
+                if kept.last().is_none_or(|(last, _)| now - *last >= APART) {
+                    kept.push((now, of));
+                }
+                ledger.keep(SeenPairs { at: now, of: of.map(namespace), amounts: HashMap::new() });
+            }
+        }
+    }
+}

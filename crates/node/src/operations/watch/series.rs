@@ -30,11 +30,17 @@ pub struct SeriesView {
     pub series: BTreeMap<String, Vec<Option<f64>>>,
 }
 
-/// The points: 20 KiB at most.
+/// The points: 40 KiB at most.
 #[derive(Default)]
 pub(super) struct SeriesRing {
-    points: VecDeque<[Option<f64>; SERIES_NAMES.len()]>,
-    end: u64,
+    points: VecDeque<SeriesPoint>,
+}
+
+/// What was at one moment.
+struct SeriesPoint {
+    /// In seconds of Unix time.
+    at: u64,
+    values: [Option<f64>; SERIES_NAMES.len()],
 }
 
 impl SeriesRing {
@@ -43,38 +49,63 @@ impl SeriesRing {
         if self.points.len() >= MAX_POINTS {
             self.points.pop_front();
         }
-        self.points.push_back([
+        let values = [
             rate.map(|it| it.traffic.input.bytes),
             rate.map(|it| it.traffic.output.bytes),
             rate.map(|it| it.traffic.input.packets),
             rate.map(|it| it.traffic.output.packets),
             rate.map(|it| it.drops),
             Some(hosts as f64),
-        ]);
-        self.end = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        ];
+        let at = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.points.push_back(SeriesPoint { at, values });
     }
 
     /// The series of these names, all if there are none; of `since`, in seconds of Unix time, only points after that.
     pub(super) fn view(&self, names: &[String], since: Option<u64>) -> SeriesView {
-        let step = STEP.as_secs();
-        let wanted = since.map_or(MAX_POINTS, |since| {
-            usize::try_from(self.end.saturating_sub(since) / step).unwrap_or(MAX_POINTS)
-        });
-        let skipped = self.points.len().saturating_sub(wanted);
+        let wanted = |point: &&SeriesPoint| since.is_none_or(|since| point.at > since);
         let numbered = SERIES_NAMES.iter().enumerate();
         let named =
             numbered.filter(|(_, name)| names.is_empty() || names.iter().any(|it| it == *name));
         let series = named.map(|(number, name)| {
-            let points = self.points.iter().skip(skipped).map(|point| point[number]);
+            let points = self.points.iter().filter(wanted).map(|point| point.values[number]);
             ((*name).to_owned(), points.collect())
         });
-        SeriesView { step, end: self.end, series: series.collect() }
+        let end = self.points.back().map_or(0, |point| point.at);
+        SeriesView { step: STEP.as_secs(), end, series: series.collect() }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// However late points come, who asks from the end of one answer on gets each of them once.
+        #[test]
+        fn who_asks_again_and_again_gets_every_point_once(
+            delays in prop::collection::vec((9_000..12_000_u64, any::<bool>()), 1..500),
+        ) {
+            let mut ring = SeriesRing::default();
+            let (mut now, mut since, mut got) = (UNIX_EPOCH + Duration::from_secs(1_000_000), None, 0);
+            for (number, (delay, asks)) in delays.iter().enumerate() {
+                now += Duration::from_millis(*delay);
+                ring.add(now, None, number);
+                // Within the hour that is kept.
+                if *asks || (number + 1).is_multiple_of(MAX_POINTS / 2) {
+                    let view = ring.view(&["hosts".to_owned()], since);
+                    for value in &view.series["hosts"] {
+                        prop_assert_eq!(*value, Some(got as f64));
+                        got += 1;
+                    }
+                    prop_assert_eq!(got, number + 1);
+                    since = Some(view.end);
+                }
+            }
+        }
+    }
 
     #[test]
     fn an_hour_is_kept_and_parts_of_it_are_given() {
