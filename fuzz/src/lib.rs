@@ -2,6 +2,7 @@
 //!
 //! A target panics if a property does not hold. It is no failure if an input is refused.
 
+mod api;
 mod config;
 mod ethernet;
 mod grpc;
@@ -15,6 +16,7 @@ mod tls;
 mod udp_tunnel;
 mod ws;
 
+pub use api::{api_change, api_request};
 pub use config::{cli_url, config_yaml};
 pub use ethernet::{ethernet_frame, learnt_addresses, sealed_datagram};
 pub use grpc::grpc_chunks;
@@ -32,7 +34,7 @@ pub use ws::{ws_frames, ws_upgrade};
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [FuzzTarget; 30] = [
+pub const TARGETS: [FuzzTarget; 32] = [
     ("relay_request", relay_request),
     ("relay_response", relay_response),
     ("frame_stream", frame_stream),
@@ -63,4 +65,6 @@ pub const TARGETS: [FuzzTarget; 30] = [
     ("ethernet_frame", ethernet_frame),
     ("sealed_datagram", sealed_datagram),
     ("learnt_addresses", learnt_addresses),
+    ("api_request", api_request),
+    ("api_change", api_change),
 ];

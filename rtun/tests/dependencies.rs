@@ -54,7 +54,15 @@ const ALLOWED: [(&str, &[&str], &[&str]); 16] = [
     ),
     (
         "rtun-fuzz",
-        &["rtun-config", "rtun-core", "rtun-proto", "rtun-settings", "rtun-tls", "rtun-transport"],
+        &[
+            "rtun-api",
+            "rtun-config",
+            "rtun-core",
+            "rtun-proto",
+            "rtun-settings",
+            "rtun-tls",
+            "rtun-transport",
+        ],
         &[],
     ),
 ];

@@ -11,6 +11,7 @@ mod desk;
 mod endpoints;
 mod events;
 mod guard;
+mod head;
 mod join;
 mod openapi;
 mod page;
@@ -22,5 +23,6 @@ mod v1;
 
 pub use self::{
     desk::{Desk, Done, Order, OrderAction, OrderError, OrderQueue, Ordered},
+    head::{HeadOutcome, request_head},
     server::{ApiError, ApiServer},
 };
