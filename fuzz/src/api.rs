@@ -59,7 +59,7 @@ pub fn api_change(bytes: &[u8]) {
     let (Some(_), Some(document)) = (outcome.config, outcome.document) else { return };
     let knows_secret = body.contains(SECRET);
     for format in [OutputFormat::Json, OutputFormat::Yaml] {
-        let shown = document.show(format, &|_| None);
+        let shown = document.show(format, &|_, _| None);
         assert!(knows_secret || !shown.contains(SECRET), "{shown}");
     }
     let meant = document.emit(OutputFormat::Json);
@@ -67,7 +67,7 @@ pub fn api_change(bytes: &[u8]) {
         let again = outcome.document.map(|document| document.emit(OutputFormat::Json));
         assert_eq!(again.as_ref(), Some(&meant), "{how}: {:?}", outcome.findings);
     };
-    let shown = document.show_object(group, name, &|_| None).filter(|_| method == "PUT");
+    let shown = document.show_object(group, name, &|_, _| None).filter(|_| method == "PUT");
     if let Some(shown) = shown {
         let action = ChangeAction::Replace(name, &shown);
         let back = next.edit(&ObjectChange { group, action, title: "the same" });
