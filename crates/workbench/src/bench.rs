@@ -28,6 +28,7 @@ mod transport;
 mod udp_tunnel;
 mod variant;
 mod watched;
+mod web_api;
 mod world;
 
 use std::{

@@ -14,6 +14,7 @@ use super::{
     figure::Figure,
     memory,
     raw::{PING_EVERY, RawHost},
+    web_api::WebApi,
     world::World,
 };
 
@@ -23,12 +24,15 @@ const BATCH: usize = 32;
 /// Descriptors for everything but the hosts.
 const SPARE: u64 = 256;
 
+/// Hosts of one answer of the Web API: as many as it gives.
+const PER_PAGE: usize = 500;
+
 /// How often the thread that speaks for all of them looks whether it should end.
 const POLL: Duration = Duration::from_millis(20);
 
 /// Opens as many of `wanted` associations as this process has descriptors for, and measures the hub's memory before
 /// and `during` after, when what joining needed is given back; then its CPU time while they only say that they are
-/// alive, for five thirds of that.
+/// alive, for five thirds of that; then how long it takes to list them all over the Web API, if the hub lists hosts there.
 pub(super) fn measure(
     world: &World,
     during: Duration,
@@ -60,24 +64,46 @@ pub(super) fn measure(
     }
     let admitted_in = start.elapsed();
     let ended = AtomicBool::new(false);
-    let (hosts, used) = thread::scope(|scope| {
+    let (hosts, used, listed) = thread::scope(|scope| {
         let speaker = scope.spawn(|| speak(hosts, &ended));
         thread::sleep(during);
         let used = watch(hub, watched);
+        let listed = list(world, count);
         ended.store(true, Ordering::Relaxed);
         let hosts = speaker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        (hosts, used)
+        (hosts, used, listed)
     });
-    let (after, cpu) = used?;
+    let ((after, cpu), listed) = (used?, listed?);
     let held = hosts.into_iter().map(|mut host| usize::from(host.is_held())).sum::<usize>();
     let each = after.saturating_sub(before) as f64 / 1024.0 / held.max(1) as f64;
-    Ok(vec![
+    let mut figures = vec![
         Figure::new("held", "hosts", held as f64),
         Figure::new("memory each", "KiB", each),
         Figure::new("hub before", "MiB", before as f64 / f64::from(1 << 20)),
         Figure::new("hub after", "MiB", after as f64 / f64::from(1 << 20)),
         Figure::new("admitted in", "s", admitted_in.as_secs_f64()),
         Figure::new("cpu hub", "% of a core", 100.0 * cpu / watched.as_secs_f64()),
+    ];
+    figures.extend(listed);
+    Ok(figures)
+}
+
+/// The time of a whole listing of `count` hosts, the first after nobody has asked, and by how much the hub grows; nothing if it has no such list.
+fn list(world: &World, count: usize) -> Result<Vec<Figure>, BenchError> {
+    let mut api = WebApi::connect(world)?;
+    let before = memory::resident(world.hub_id())?;
+    let start = Instant::now();
+    for page in 1..=count.div_ceil(PER_PAGE) {
+        let path = format!("/v1/hosts?page={page}&per_page={PER_PAGE}");
+        if api.ask("GET", &path, "")? != 200 {
+            return Ok(Vec::new());
+        }
+    }
+    let elapsed = start.elapsed();
+    let grown = memory::resident(world.hub_id())?.saturating_sub(before);
+    Ok(vec![
+        Figure::new("listed in", "ms", elapsed.as_secs_f64() * 1000.0),
+        Figure::new("list memory", "MiB", grown as f64 / f64::from(1 << 20)),
     ])
 }
 

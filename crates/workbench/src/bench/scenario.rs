@@ -101,7 +101,7 @@ impl Scenario {
             Scenario::Lossy => Layout { path: Some(EmulatedPath::Lossy), ..Layout::hosts(2) },
             Scenario::Fair100 => Layout { path: Some(EmulatedPath::Shared), ..Layout::hosts(2) },
             Scenario::UdpAddresses => Layout { wide: true, ..Layout::hosts(2) },
-            Scenario::Idle10000 => Layout { hosts: 0, ..Layout::hosts(2) },
+            Scenario::Idle10000 => Layout { hosts: 0, api: true, ..Layout::hosts(2) },
             Scenario::Swap => {
                 Layout { routes: sizes.routes, origin: sizes.origin, ..Layout::hosts(2) }
             }

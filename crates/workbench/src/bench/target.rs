@@ -23,7 +23,7 @@ pub(super) enum Bound {
 const UDP_TUNNEL: &[Scenario] = &[Scenario::UdpTunnel];
 const TCP: &[Scenario] = &[Scenario::Tcp1, Scenario::Tcp4];
 
-const TARGETS: [FigureTarget; 23] = [
+const TARGETS: [FigureTarget; 25] = [
     target(TCP, "rtun", "throughput", Some("relay"), Bound::AtLeast(0.6)),
     target(TCP, "rtun-plain", "throughput", Some("relay"), Bound::AtLeast(0.5)),
     target(TCP, "rtun", "throughput", Some("gost"), Bound::AtLeast(15.0)),
@@ -51,6 +51,8 @@ const TARGETS: [FigureTarget; 23] = [
     target(&[Scenario::UdpAddresses], "rtun+udp", "memory", None, Bound::AtMost(64.0)),
     target(&[Scenario::Idle10000], "rtun", "held", None, Bound::AtLeast(10_000.0)),
     target(&[Scenario::Idle10000], "rtun", "memory each", None, Bound::AtMost(16.0)),
+    target(&[Scenario::Idle10000], "rtun", "listed in", None, Bound::AtMost(100.0)),
+    target(&[Scenario::Idle10000], "rtun", "list memory", None, Bound::AtMost(20.0)),
     target(&[Scenario::Swap], "rtun", "lost", None, Bound::AtMost(0.0)),
     target(&[Scenario::Swap], "rtun", "added gap", None, Bound::AtMost(1.0)),
 ];

@@ -1,8 +1,7 @@
 //! What a live page that somebody looks at costs a hub.
 
 use std::{
-    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
-    net::TcpStream,
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +16,8 @@ use super::{
     BenchError, CONGESTION_CONTROL,
     echo::Echoes,
     figure::{Figure, PING_PAUSE, warm_up},
-    world::{API, World},
+    web_api::WebApi,
+    world::World,
 };
 
 /// What the page asks for in each round, all its views together: a browser shows one of them.
@@ -36,9 +36,6 @@ const PERIOD: Duration = Duration::from_secs(2);
 
 /// How soon the page ends.
 const POLL: Duration = Duration::from_millis(50);
-
-/// For one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Between a change and what is counted.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -108,8 +105,7 @@ struct LivePage {
 impl LivePage {
     /// Fails if the hub has no such page.
     fn open(world: &World) -> Result<Self, BenchError> {
-        let connect = || world.hub().run(|| PageConnection::open(API));
-        let (mut asking, mut listening) = (connect()??, connect()??);
+        let (mut asking, mut listening) = (WebApi::connect(world)?, WebApi::connect(world)?);
         if asking.ask("GET", QUESTIONS[0], "")? != 200 {
             return Err(BenchError::NoPage { contender: world.contender().to_owned() });
         }
@@ -131,7 +127,7 @@ impl LivePage {
             }
             Ok(())
         };
-        let events = move || listening.listen(&listens);
+        let events = move || listening.listen("/v1/events?since=0", &listens);
         let thread = |name: &str| thread::Builder::new().name(name.to_owned());
         let mut page = Self { ends, threads: vec![thread("page").spawn(rounds)?] };
         page.threads.push(thread("events").spawn(events)?);
@@ -155,75 +151,6 @@ impl Drop for LivePage {
     fn drop(&mut self) {
         // Who wants to know how it went calls `close`.
         let _ = self.end();
-    }
-}
-
-/// A connection to the Web API that stays open from one request to the next, as browsers keep it.
-struct PageConnection {
-    stream: BufReader<TcpStream>,
-}
-
-impl PageConnection {
-    /// Connects from the namespace of the calling thread.
-    fn open(api: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(api)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream: BufReader::new(stream) })
-    }
-
-    /// The status; the body is read and thrown away.
-    fn ask(&mut self, method: &str, path: &str, body: &str) -> io::Result<u16> {
-        self.send(method, path, body)?;
-        let (status, length) = self.head()?;
-        let body = io::copy(&mut self.stream.by_ref().take(length), &mut io::sink())?;
-        if body == length { Ok(status) } else { Err(ErrorKind::UnexpectedEof.into()) }
-    }
-
-    fn send(&mut self, method: &str, path: &str, body: &str) -> io::Result<()> {
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {API}\r\nContent-Length: {length}\r\n\r\n{body}"
-        );
-        self.stream.get_mut().write_all(request.as_bytes())
-    }
-
-    /// The status, and the bytes that follow.
-    fn head(&mut self) -> io::Result<(u16, u64)> {
-        let (mut status, mut length, mut line) = (None, 0, String::new());
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line)?;
-            let line = line.trim_end().to_ascii_lowercase();
-            if let Some(value) = line.strip_prefix("content-length:") {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
-            match (line.is_empty(), status) {
-                (false, None) => status = line.split(' ').nth(1).and_then(|it| it.parse().ok()),
-                (false, Some(_)) => {}
-                (true, status) => {
-                    return Ok((status.ok_or(ErrorKind::InvalidData)?, length));
-                }
-            }
-        }
-    }
-
-    /// Reads events until `ends`.
-    fn listen(&mut self, ends: &AtomicBool) -> io::Result<()> {
-        self.send("GET", "/v1/events?since=0", "")?;
-        self.head()?;
-        self.stream.get_ref().set_read_timeout(Some(POLL))?;
-        let mut buffer = [0; 4096];
-        while !ends.load(Ordering::Relaxed) {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
