@@ -129,7 +129,7 @@ fn a_hub_with_the_mark_is_greeted_asked_and_given_up() {
     let process = start(&world, &machine, "&mtu=1400");
     let mut host = hub.admit(MARKED);
     let hello = host.receive();
-    assert_eq!(hello[..8], [kind::HELLO, 1, 0, 0, 0, 1 | 4, 5, 120], "the very first frame");
+    assert_eq!(hello[..8], [kind::HELLO, 1, 0, 0, 0, 1 | 4 | 8, 5, 120], "the very first frame");
     let software = concat!("rtun/", env!("CARGO_PKG_VERSION")).as_bytes();
     assert_eq!(hello[24..], [&[software.len() as u8], software].concat());
     host.send(&reply(1));
@@ -193,7 +193,7 @@ fn gso_frames_reach_programs_as_their_segments() {
     let machine = world.machine("host");
     let process = start(&world, &machine, "");
     let mut host = hub.admit(MARKED);
-    assert_eq!(host.receive()[5], 1 | 4, "a device with offload takes them");
+    assert_eq!(host.receive()[5], 1 | 4 | 8, "a device with offload takes them");
     host.send(&reply(1));
     wait_until("the device", || {
         machine.run(|| UdpSocket::bind("192.168.123.1:80")).unwrap().is_ok()
