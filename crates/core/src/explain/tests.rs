@@ -513,7 +513,11 @@ fn its_json_is_a_contract() {
     let spoofed = tutorial().explain(&asked(Some("host-2"), "192.168.123.1", "192.168.200.7"));
     assert_eq!(
         serde_json::to_value(&spoofed.conclusion).unwrap(),
-        serde_json::json!({"verdict": "dropped", "reason": "src_not_allowed"})
+        serde_json::json!({
+            "verdict": "dropped",
+            "reason": "src_not_allowed",
+            "help": DropReason::SrcNotAllowed.help(),
+        })
     );
 }
 
