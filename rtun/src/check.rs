@@ -64,7 +64,13 @@ impl Check {
         let mut outcome = load(&args, &environment, &mut SystemReader::default(), profile);
         let hubs = outcome.config.as_ref().map(offline::hubs).unwrap_or_default();
         if let Some(config) = &outcome.config {
-            outcome.findings.extend(machine::files(&args, &environment, config, profile));
+            outcome.findings.extend(machine::files(
+                &args,
+                &environment,
+                config,
+                &outcome.node_files,
+                profile,
+            ));
             let now = SystemTime::now();
             outcome.findings.extend(machine::certificates(config, profile, now));
             outcome.findings.extend(rows::findings(&hubs, config));

@@ -41,6 +41,7 @@ pub(crate) fn files(
     args: &Args,
     environment: &Environment,
     config: &Config,
+    node_files: &[PathBuf],
     profile: Profile,
 ) -> Vec<Finding> {
     let secret = has_secrets(config);
@@ -70,7 +71,8 @@ pub(crate) fn files(
     let mut findings = Vec::new();
     let logins = logins(config).filter_map(|login| Some((login.file.clone()?, true)));
     let programs = hooks::programs(config).map(|path| (path, false));
-    let named = logins.chain(programs);
+    let nodes = node_files.iter().map(|path| (path.clone(), secret));
+    let named = logins.chain(programs).chain(nodes);
     for (path, secret) in
         own.chain(sources).chain(limits).chain(names).chain(tls_files(config)).chain(named)
     {

@@ -9,6 +9,7 @@ mod core_dumps;
 mod drops;
 mod explain;
 mod generate;
+mod hop_feeds;
 mod hosts;
 mod logging;
 mod logs;

@@ -18,7 +18,7 @@ pub(crate) struct Api {
     desk: Desk,
     queue: OrderQueue,
     server: Option<Arc<ApiServer>>,
-    /// What its changes begin with; kept only while it is served.
+    /// What changes begin with; kept only while there may be some.
     parts: Option<ConfigParts>,
 }
 
@@ -42,7 +42,7 @@ impl Api {
         ApiServer::next(self.server.as_ref(), config.api.as_ref(), board, &self.desk)
     }
 
-    /// Puts a prepared server in force, with the configuration that runs now.
+    /// Puts a prepared server in force, with the configuration that runs now; `parts` are those of one that may be changed.
     pub(crate) fn commit(
         &mut self,
         server: Option<Arc<ApiServer>>,
@@ -52,7 +52,7 @@ impl Api {
         if let Some(server) = &server {
             server.commit();
         }
-        self.parts = parts.filter(|_| server.is_some());
+        self.parts = parts;
         if let Some(document) = document {
             self.desk.show(document);
         }
@@ -63,6 +63,11 @@ impl Api {
                 drop(before);
             });
         }
+    }
+
+    /// What runs, part by part, while it may be changed.
+    pub(crate) fn parts(&self) -> Option<&ConfigParts> {
+        self.parts.as_ref()
     }
 
     /// The parts after a change.

@@ -3,10 +3,15 @@
 use std::{
     fs::File,
     io::{self, Read},
+    sync::Arc,
     time::Duration,
 };
 
-use rtun_config::source::{ConfigSource, Content, MAX_BYTES, ReadError, Reader};
+use rtun_config::source::{
+    ConfigSource, Content, MAX_BYTES, NodeSource, NodeTexts, ReadError, Reader, nodes_of_file,
+};
+
+use crate::hop_feeds::HopFeeds;
 
 /// For a URL, from connecting to the last byte.
 const URL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -15,6 +20,15 @@ const URL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(crate) struct SystemReader {
     stdin_read: bool,
+    /// In a process that runs what it reads.
+    pub(crate) hops: Option<HopFeeds>,
+}
+
+impl SystemReader {
+    /// One that follows sources of nodes; it is to be used inside a runtime.
+    pub(crate) fn following() -> Self {
+        Self { hops: Some(HopFeeds::default()), ..Self::default() }
+    }
 }
 
 impl Reader for SystemReader {
@@ -35,6 +49,22 @@ impl Reader for SystemReader {
             ConfigSource::Inline(text) => {
                 Ok(Content { bytes: text.clone().into_bytes(), content_type: None })
             }
+        }
+    }
+
+    fn nodes(&mut self, source: &NodeSource) -> NodeTexts {
+        match &mut self.hops {
+            Some(hops) => hops.nodes(source),
+            None => {
+                let now = nodes_of_file(&source.settings, |it| self.read(it));
+                NodeTexts { now, before: None }
+            }
+        }
+    }
+
+    fn nodes_used(&mut self, source: &NodeSource, text: &Arc<str>) {
+        if let Some(hops) = &mut self.hops {
+            hops.used(source, text);
         }
     }
 }

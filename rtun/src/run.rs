@@ -7,7 +7,7 @@ use std::{
 
 use rtun_api::{Done, Order, OrderError};
 use rtun_config::{
-    Environment, Outcome,
+    ConfigParts, Environment, Outcome,
     cli::Args,
     findings::{Finding, Profile, Severity},
     load, load_parts,
@@ -27,6 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps,
+    hop_feeds::HopFeeds,
     logging::{FATAL, Logging},
     machine,
     orders::Api,
@@ -42,7 +43,15 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &Args) -> ExitCode {
     let dumps = core_dumps::prevent();
     use_one_crypto_provider();
-    let mut reader = SystemReader::default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("rtun: cannot start threads: {error}"));
+            return ExitCode::from(EXIT_FAILURE);
+        }
+    };
+    let mut reader = SystemReader::following();
+    let entered = runtime.enter();
     let environment = Environment::from_vars(|name| std::env::var(name).ok());
     let Outcome { config, document, parts, findings, .. } = read(args, &environment, &mut reader);
     if let (Some(format), Some(document)) = (args.output, &document) {
@@ -71,13 +80,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     descriptors::raise_limit();
     let of_process = machine::process(&mut config);
     log_findings(&of_process);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            complain(&format!("rtun: cannot start threads: {error}"));
-            return ExitCode::from(EXIT_FAILURE);
-        }
-    };
+    drop(entered);
     runtime.block_on(async {
         let stopping = match stop_at_signals() {
             Ok(stopping) => stopping,
@@ -103,7 +106,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         logging.show_on(&node.board());
         let mut api = Api::new();
         match api.prepare(&config, &node.board()) {
-            Ok(server) => api.commit(server, document, parts),
+            Ok(server) => {
+                settle(&mut reader);
+                let may_change = server.is_some() || follows_hops(&reader);
+                api.commit(server, document, parts.filter(|_| may_change));
+            }
             Err(error) => {
                 node.stop().await;
                 error!(target: FATAL, "{error}");
@@ -190,7 +197,12 @@ impl<'a> Life<'a> {
                     self.logging.reopen();
                     node.log_report();
                 }
-                _ = look_after.tick() => self.look_after(&node),
+                _ = look_after.tick() => {
+                    self.look_after(&node);
+                    if self.reader.hops.as_ref().is_some_and(HopFeeds::have_news) {
+                        self.take_nodes(&mut node).await;
+                    }
+                }
                 _ = self.hang_up.recv() => {
                     self.said.clear();
                     self.is_applied = true;
@@ -252,6 +264,7 @@ impl<'a> Life<'a> {
         match &applied {
             Ok(_) => {
                 node.reload_sources();
+                self.reader.hops.iter().for_each(HopFeeds::reload);
                 info!(target: ASKED, "configuration read again");
                 announce(node, "the configuration was read again and is applied");
             }
@@ -268,6 +281,25 @@ impl<'a> Life<'a> {
         applied
     }
 
+    /// Puts new nodes of hops in force, in what runs; a configuration that waits in its files stays there.
+    async fn take_nodes(&mut self, node: &mut Node) {
+        let Some(parts) = self.api.parts().cloned() else { return };
+        let Self { args, environment, reader, .. } = self;
+        let outcome = tokio::task::block_in_place(|| read_parts(&parts, args, environment, reader));
+        let findings = outcome.findings.clone();
+        log_findings(&changed(&findings, &self.said));
+        let applied = self.apply(outcome, node).await;
+        self.said = findings;
+        if applied.is_err() {
+            self.reader.hops.iter_mut().for_each(HopFeeds::give_up);
+        }
+        match applied {
+            Ok(_) => announce(node, "the nodes of hops have changed"),
+            Err(OrderError::Wrong(_)) => error!("new nodes of hops are not used: there are errors"),
+            Err(error) => error!("new nodes of hops are not used: {error}"),
+        }
+    }
+
     /// Puts in force what was read.
     async fn apply(&mut self, outcome: Outcome, node: &mut Node) -> Result<Done, OrderError> {
         let Outcome { config, document, parts, findings, .. } = outcome;
@@ -280,7 +312,9 @@ impl<'a> Life<'a> {
         let failed = |error: &dyn std::fmt::Display| OrderError::Failed(error.to_string());
         let server = self.api.prepare(&config, &node.board()).map_err(|error| failed(&error))?;
         node.apply(&config).await.map_err(|error| failed(&error))?;
-        self.api.commit(server, document, parts);
+        settle(&mut self.reader);
+        let may_change = server.is_some() || follows_hops(&self.reader);
+        self.api.commit(server, document, parts.filter(|_| may_change));
         self.logging.apply(&config);
         Ok(Done { findings })
     }
@@ -291,10 +325,8 @@ impl<'a> Life<'a> {
             Order::Change { group, action, title } => {
                 let parts = self.api.edited(group, action, title)?;
                 let Self { args, environment, reader, .. } = self;
-                let outcome = tokio::task::block_in_place(|| {
-                    let loaded = load_parts(&parts, args, environment, reader, Profile::Compat);
-                    look_over(loaded, args, environment)
-                });
+                let outcome =
+                    tokio::task::block_in_place(|| read_parts(&parts, args, environment, reader));
                 let before = std::mem::take(&mut self.said);
                 let applied = self.apply(outcome, node).await;
                 // Only what has come with the change is said; after a refusal all is as it was.
@@ -348,13 +380,41 @@ fn stop_at_signals() -> std::io::Result<CancellationToken> {
 
 /// Loads the configuration and looks at its files; there is none if anything found is an error.
 fn read(args: &Args, environment: &Environment, reader: &mut SystemReader) -> Outcome {
+    reader.hops.iter_mut().for_each(HopFeeds::begin);
     look_over(load(args, environment, reader, Profile::Compat), args, environment)
+}
+
+/// The same of parts that were read before.
+fn read_parts(
+    parts: &ConfigParts,
+    args: &Args,
+    environment: &Environment,
+    reader: &mut SystemReader,
+) -> Outcome {
+    reader.hops.iter_mut().for_each(HopFeeds::begin);
+    look_over(load_parts(parts, args, environment, reader, Profile::Compat), args, environment)
+}
+
+/// What was read last is in force.
+fn settle(reader: &mut SystemReader) {
+    reader.hops.iter_mut().for_each(HopFeeds::settle);
+}
+
+/// Whether hops have nodes elsewhere.
+fn follows_hops(reader: &SystemReader) -> bool {
+    reader.hops.as_ref().is_some_and(HopFeeds::are_there)
 }
 
 /// Looks at the files that a configuration names.
 fn look_over(mut outcome: Outcome, args: &Args, environment: &Environment) -> Outcome {
     if let Some(config) = &outcome.config {
-        outcome.findings.extend(machine::files(args, environment, config, Profile::Compat));
+        outcome.findings.extend(machine::files(
+            args,
+            environment,
+            config,
+            &outcome.node_files,
+            Profile::Compat,
+        ));
         let now = SystemTime::now();
         outcome.findings.extend(machine::certificates(config, Profile::Compat, now));
     }

@@ -9,7 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{HUB, Rtun, SOON, THREE_HOSTS, World, pings, reaches, wait_until};
+use common::{
+    HUB, Rtun, SOON, THREE_HOSTS, World, pings, reaches,
+    services::{Http, Manner, Redis},
+    wait_until,
+};
 use nix::sys::signal::Signal;
 use rtun_lab::NetNamespace;
 
@@ -375,6 +379,101 @@ fn a_changed_list_of_hubs_costs_no_device_and_no_session_of_a_hub_that_stays() {
     wait_until("the first hub", || joined().len() == 3);
     assert_eq!(joined()[2], first);
     reaches(&one, "192.168.123.2");
+    assert_eq!((host.said("device is up").len(), index()), (1, before), "{}", host.log());
+    for rtun in [&host, &other, &hubs[0], &hubs[1]] {
+        rtun.stop();
+    }
+}
+
+/// What the log says when a source begins to fail.
+const FAILS: &str = "a source fails; its last good rows stay";
+
+#[test]
+fn hubs_from_a_file_redis_and_a_url_change_and_fail_without_cost() {
+    let Some(world) = World::new() else { return };
+    let second = world.machine("hub-2");
+    let hubs = [world.hub(THREE_HOSTS), start_hub(&world, &second, THREE_HOSTS)];
+    let (one, two) = (world.machine("host-1"), world.machine("host-2"));
+    let Some(redis) = Redis::start(&world, &one) else { return };
+    let http = Http::start(&one, 8100, Manner::Status(500));
+    let other = world.host(&two, &host_file(1, "tcp"));
+    let nodes = world.path("nodes.json");
+    let listed = |names: &[(&str, &str)]| {
+        let node = |(name, host): &(&str, &str)| {
+            format!(
+                r#"{{"name": "{name}", "addr": "{host}:8443", "connector": {{"type": "router"}}, "dialer": {{"type": "tcp"}}}}"#
+            )
+        };
+        format!("[{}]", names.iter().map(node).collect::<Vec<_>>().join(", "))
+    };
+    let write = |text: &str| std::fs::write(&nodes, text).unwrap();
+    let text = host_file(0, "tcp");
+    let hop = format!(
+        "reload: 1s\n    file: {{path: {}}}\n    redis: {{addr: '127.0.0.1:6399', key: hubs}}\n    http: {{url: 'http://127.0.0.1:8100/hubs', timeout: 1s}}\n",
+        nodes.display()
+    );
+    let text = text[..text.find("nodes:\n    - name: hub-1").unwrap()].to_owned() + &hop;
+    let joined = |host: &Rtun| {
+        let lines = host.said("joined the hub").into_iter();
+        lines.map(|line| line["hub"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let index = || {
+        let text = one.run(|| std::fs::read_to_string("/proc/thread-self/net/dev_snmp6/tun0"));
+        text.unwrap().unwrap_or_default().lines().next().map(str::to_owned)
+    };
+    let addresses = [HUB, HUB_2].map(|host| format!("{host}:8443"));
+
+    // All are down at the start: the device is there, and waits.
+    let host = world.host(&one, &text);
+    host.wait_for("no hub is known yet: the sources of its hop have no node");
+    host.wait_for("device is up");
+    let before = index();
+    write(&listed(&[("a", HUB)]));
+    host.wait_for("joined the hub");
+    reaches(&one, "192.168.123.2");
+
+    // A hub that stays keeps its session, whatever comes before it.
+    write(&listed(&[("b", HUB_2), ("a", HUB)]));
+    host.wait_for_nth("hubs replaced", 2);
+    reaches(&one, "192.168.123.2");
+    assert_eq!(joined(&host), addresses[..1]);
+
+    // It goes, and the next one is joined.
+    write(&listed(&[("b", HUB_2)]));
+    host.wait_for("the hub is no longer listed: another one is joined");
+    host.wait_for_nth("joined the hub", 2);
+    assert_eq!(joined(&host), addresses);
+
+    // Redis and the URL come after the file.
+    redis.tell(&format!("SET hubs '{}'", listed(&[("r", HUB_2)])));
+    host.wait_for_nth("hubs replaced", 4);
+    http.now(Manner::Says(listed(&[("h", HUB_2)])));
+    host.wait_for_nth("hubs replaced", 5);
+
+    // What fails, is empty, cut short or nonsense leaves what was known.
+    let failed = host.said(FAILS).len();
+    write(&listed(&[("a", HUB)])[..40]);
+    redis.tell("DEL hubs");
+    http.now(Manner::Status(500));
+    wait_until("three failures", || host.said(FAILS).len() >= failed + 3);
+    http.now(Manner::Says("[{name: h, addr: nowhere, connector: {type: router}}]".into()));
+    wait_until("a node that is none", || host.log().contains("gives no nodes: line 1"));
+    http.now(Manner::Says(
+        listed(&[("h", HUB)]).replace("}]", r#", "probe": {"type": "cmd", "command": "reboot"}}]"#),
+    ));
+    wait_until("a command", || host.log().contains("may not run a command"));
+    redis.kill();
+    assert_eq!((host.said("hubs replaced").len(), joined(&host).len()), (5, 2), "{}", host.log());
+
+    // The first good text counts again, whatever waits in the configuration's file.
+    world.file("host-1.yaml", "services: [");
+    host.process.signal(Signal::SIGHUP).unwrap();
+    host.wait_for("the new configuration is not applied: it has errors");
+    http.now(Manner::Says(listed(&[("h", HUB), ("i", HUB)])));
+    host.wait_for_nth("hubs replaced", 6);
+    write(&listed(&[("a", HUB)]));
+    host.wait_for_nth("hubs replaced", 7);
+    assert!(!host.log().contains("lost the hub"), "{}", host.log());
     assert_eq!((host.said("device is up").len(), index()), (1, before), "{}", host.log());
     for rtun in [&host, &other, &hubs[0], &hubs[1]] {
         rtun.stop();

@@ -11,6 +11,7 @@ mod coerce;
 mod edit;
 mod emit;
 mod environment;
+mod hop_sources;
 mod load;
 mod login_files;
 mod normalise;
@@ -28,6 +29,7 @@ use rtun_document::{json, location, print, report, suggest, toml, yaml};
 
 pub use edit::{ChangeAction, EditError, GROUPS, ObjectChange, known_group};
 pub use environment::{Environment, Variable};
+pub use hop_sources::node_lines;
 pub use load::{Document, Outcome, cli_url, config_yaml, load, load_parts, load_text};
 pub use parts::ConfigParts;
 pub use rewrite::{FileRewrite, RewriteError};

@@ -1,6 +1,6 @@
 //! From sources, command line and environment to a model and findings.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::{
     check,
@@ -8,13 +8,14 @@ use crate::{
     emit,
     environment::{Environment, Variable},
     findings::{Finding, Profile, Severity},
+    hop_sources::{HopNodes, node_lines},
     location::Position,
     login_files, normalise,
     parts::ConfigParts,
     report::Report,
     schema,
     scope::{self, ServiceFate, ServiceSummary, TunnelScope},
-    source::{self, ConfigSource, ReadError, Reader},
+    source::{ConfigSource, Content, NodeSource, NodeTexts, ReadError, Reader},
     url,
     value::{Cursor, Value},
 };
@@ -33,6 +34,8 @@ pub struct Outcome {
     pub findings: Vec<Finding>,
     /// All services of the document, in order, also those that do not run.
     pub services: Vec<ServiceSummary>,
+    /// Files that nodes of hops are in.
+    pub node_files: Vec<PathBuf>,
 }
 
 impl Outcome {
@@ -81,11 +84,13 @@ pub fn load(
             parts: None,
             findings: report.finish(),
             services: Vec::new(),
+            node_files: Vec::new(),
         },
     }
 }
 
-/// Like [`load`], with parts that were read before in the place of what `args` name. `reader` reads the files of logins only.
+/// Like [`load`], with parts that were read before in the place of what `args` name. `reader` reads
+/// logins and nodes only.
 pub fn load_parts(
     parts: &ConfigParts,
     args: &Args,
@@ -103,10 +108,20 @@ pub fn load_text(name: &str, text: &str, json: bool, profile: Profile) -> Outcom
     let has_extension = Path::new(name).extension().is_some_and(|ext| ext == extension);
     let name = if has_extension { name.to_owned() } else { format!("{name}.{extension}") };
     let args = Args { sources: vec![ConfigSource::File(name.into())], ..Args::default() };
-    let mut reader = |_: &ConfigSource| {
-        Ok(source::Content { bytes: text.as_bytes().to_vec(), content_type: None })
-    };
-    load(&args, &Environment::default(), &mut reader, profile)
+    load(&args, &Environment::default(), &mut OnlyText(text), profile)
+}
+
+/// Reads this text, whatever it is called, and no nodes.
+struct OnlyText<'a>(&'a str);
+
+impl Reader for OnlyText<'_> {
+    fn read(&mut self, _: &ConfigSource) -> Result<Content, ReadError> {
+        Ok(Content { bytes: self.0.as_bytes().to_vec(), content_type: None })
+    }
+
+    fn nodes(&mut self, _: &NodeSource) -> NodeTexts {
+        NodeTexts { now: Err(ReadError::NotAsked), before: None }
+    }
 }
 
 fn understand(
@@ -118,31 +133,66 @@ fn understand(
 ) -> Outcome {
     // Those of the environment and the flags are not among them: each load adds these anew.
     parts.texts = report.texts();
-    let mut document = parts.merged();
-    apply_environment(&mut document, environment, &report);
-    apply_flags(&mut document, args, &report);
-    let only_tunnels = args.only_tunnels;
-    let TunnelScope { document: narrowed, mut services } =
-        scope::narrow(&Cursor::root(&document, &report), only_tunnels);
-    let narrowed = narrowed.as_ref().unwrap_or(&document);
-    let with_logins = login_files::read(&Cursor::root(narrowed, &report), reader);
-    let root = Cursor::root(with_logins.as_ref().unwrap_or(narrowed), &report);
-    schema::check(&root);
-    let (config, context, views) = normalise::normalise(&root);
-    check::check(&config, &context, &views);
-    drop((context, views));
-    let failed = report.failed();
-    drop(with_logins);
-    let findings = report.finish();
-    for (index, service) in services.iter_mut().enumerate() {
-        let inside = |path: &str| path.strip_prefix(&format!("services[{index}]")).is_some();
-        let is_error = |finding: &&Finding| finding.severity == Severity::Error;
-        if findings.iter().filter(is_error).any(|finding| inside(&finding.path)) {
-            service.fate = ServiceFate::Stops;
+    let mut nodes = HopNodes::default();
+    loop {
+        let reading = DocumentReading { parts: &parts, args, environment };
+        if let Some(outcome) = reading.understand(&mut nodes, reader, report.clone()) {
+            return Outcome { parts: Some(parts), ..outcome };
         }
     }
-    let config = (!failed).then_some(config);
-    Outcome { config, document: Some(Document(document)), parts: Some(parts), findings, services }
+}
+
+/// One reading of a document, with one text of each source of nodes.
+struct DocumentReading<'a> {
+    parts: &'a ConfigParts,
+    args: &'a Args,
+    environment: &'a Environment,
+}
+
+impl DocumentReading<'_> {
+    /// `None` if the text of a source of nodes has an error: the next reading does without it.
+    fn understand(
+        &self,
+        nodes: &mut HopNodes,
+        reader: &mut dyn Reader,
+        report: Report,
+    ) -> Option<Outcome> {
+        let Self { parts, args, environment } = *self;
+        let mut document = parts.merged();
+        apply_environment(&mut document, environment, &report);
+        apply_flags(&mut document, args, &report);
+        let only_tunnels = args.only_tunnels;
+        let TunnelScope { document: narrowed, mut services } =
+            scope::narrow(&Cursor::root(&document, &report), only_tunnels);
+        let narrowed = narrowed.as_ref().unwrap_or(&document);
+        let with_nodes = nodes.join(&Cursor::root(narrowed, &report), reader);
+        let narrowed = with_nodes.as_ref().unwrap_or(narrowed);
+        let with_logins = login_files::read(&Cursor::root(narrowed, &report), reader);
+        let root = Cursor::root(with_logins.as_ref().unwrap_or(narrowed), &report);
+        schema::check(&root);
+        let (config, context, views) = normalise::normalise(&root);
+        check::check(&config, &context, &views);
+        drop((context, views));
+        if nodes.leave_out_wrong(&report) {
+            return None;
+        }
+        let failed = report.failed();
+        if !failed {
+            nodes.used(reader);
+        }
+        drop((with_logins, with_nodes));
+        let findings = report.finish();
+        for (index, service) in services.iter_mut().enumerate() {
+            let inside = |path: &str| path.strip_prefix(&format!("services[{index}]")).is_some();
+            let is_error = |finding: &&Finding| finding.severity == Severity::Error;
+            if findings.iter().filter(is_error).any(|finding| inside(&finding.path)) {
+                service.fate = ServiceFate::Stops;
+            }
+        }
+        let config = (!failed).then_some(config);
+        let (document, node_files) = (Some(Document(document)), nodes.files());
+        Some(Outcome { config, document, parts: None, findings, services, node_files })
+    }
 }
 
 fn apply_environment(document: &mut Value, environment: &Environment, report: &Report) {
@@ -194,6 +244,7 @@ fn set(document: &mut Value, object: &str, key: &str, value: Value) {
 
 /// For fuzzing: no text may do anything but end, whatever it is read as.
 pub fn config_yaml(text: &str) {
+    let _ = node_lines(text);
     for json in [false, true] {
         let outcome = load_text("fuzz", text, json, Profile::Compat);
         for finding in &outcome.findings {

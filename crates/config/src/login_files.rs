@@ -84,7 +84,7 @@ fn first_login(text: &str) -> Option<(String, Option<String>)> {
 }
 
 /// The value that the keys and places in lists of `path` lead to, as in `chains[0].hops[1]`.
-fn find<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
+pub(crate) fn find<'a>(document: &'a mut Value, path: &str) -> Option<&'a mut Value> {
     let mut value = document;
     for step in path.split('.') {
         let (key, places) = step.split_once('[').unwrap_or((step, ""));

@@ -26,7 +26,7 @@ mod relay;
 mod remote;
 mod selector;
 mod sockets;
-mod sources;
+pub(crate) mod sources;
 mod tables;
 mod tls;
 mod transport_stack;

@@ -3,9 +3,12 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
 };
 
 use rtun_core::{redact, text};
+use rtun_settings::SourceSettings;
 
 use crate::{
     json,
@@ -88,6 +91,9 @@ pub enum ReadError {
     /// There is no such file.
     #[error("no such file")]
     NotFound,
+    /// It is asked by a running rtun only.
+    #[error("only a running rtun asks there")]
+    NotAsked,
     /// Anything else, in words.
     #[error("{0}")]
     Other(String),
@@ -99,6 +105,45 @@ pub enum ReadError {
 pub trait Reader {
     /// The content of `source`.
     fn read(&mut self, source: &ConfigSource) -> Result<Content, ReadError>;
+
+    /// What a source of nodes says. Unless this is overridden, files are read, and nobody else is asked.
+    fn nodes(&mut self, source: &NodeSource) -> NodeTexts {
+        NodeTexts { now: nodes_of_file(&source.settings, |it| self.read(it)), before: None }
+    }
+
+    /// Called when the nodes in `text`, which is what `source` said, are part of a configuration without an error.
+    fn nodes_used(&mut self, _source: &NodeSource, _text: &Arc<str>) {}
+}
+
+/// What the nodes of a hop are read from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSource {
+    /// The name of the hop, or where it stands.
+    pub hop: String,
+    /// Where the nodes are.
+    pub settings: SourceSettings,
+    /// Time between two readings, at least 1 s.
+    pub reload: Option<Duration>,
+}
+
+/// What a source of nodes says.
+#[derive(Debug, Clone)]
+pub struct NodeTexts {
+    /// What it says now.
+    pub now: Result<Arc<str>, ReadError>,
+    /// What it said when it could be used last, which counts while what it says now cannot.
+    pub before: Option<Arc<str>>,
+}
+
+/// The text of a source that is a file; others are not asked.
+pub fn nodes_of_file(
+    source: &SourceSettings,
+    read: impl FnOnce(&ConfigSource) -> Result<Content, ReadError>,
+) -> Result<Arc<str>, ReadError> {
+    let SourceSettings::File(path) = source else { return Err(ReadError::NotAsked) };
+    let content = read(&ConfigSource::File(path.clone()))?;
+    let text = text::decode(content.bytes);
+    text.map(Into::into).map_err(|error| ReadError::Other(error.to_string()))
 }
 
 impl<F: FnMut(&ConfigSource) -> Result<Content, ReadError>> Reader for F {

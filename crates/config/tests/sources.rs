@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot read its arguments has failed")]
 
+use std::{sync::Arc, time::Duration};
+
 use proptest::prelude::*;
 use rtun_config::{
     Environment, Outcome, Variable, cli, cli_url, config_yaml,
     findings::{Profile, Severity},
     load, load_text,
-    source::{ConfigSource, Content, ReadError},
+    source::{ConfigSource, Content, NodeSource, NodeTexts, ReadError, Reader},
 };
-use rtun_settings::Config;
+use rtun_settings::{Config, ServiceKind, SourceSettings};
 
 /// What `arguments` become with `files` and nothing else to read.
 fn run(arguments: &[&str], files: &[(&str, &str)]) -> Outcome {
@@ -273,4 +275,107 @@ proptest! {
     fn no_url_like_text_panics(text in "(router|tun|socks5|\\+tls|\\+quic|://|:|/|,|\\?|&|=|%|[0-9]{1,5}|-|@|\\[|\\]|net=|auth=|limiter.in=|fallback=|fingerprint=|mux.version=|handler\\.|[a-zö.#;]{1,3}){0,20}") {
         cli_url(&text);
     }
+}
+
+/// A hop with three sources of nodes, and what these say.
+struct Hubs {
+    config: String,
+    says: [Result<&'static str, ReadError>; 3],
+    before: Option<&'static str>,
+    used: Vec<String>,
+}
+
+impl Reader for &mut Hubs {
+    fn read(&mut self, _: &ConfigSource) -> Result<Content, ReadError> {
+        Ok(Content { bytes: self.config.clone().into_bytes(), content_type: None })
+    }
+
+    fn nodes(&mut self, source: &NodeSource) -> NodeTexts {
+        assert_eq!((&*source.hop, source.reload), ("hubs", Some(Duration::from_secs(30))));
+        let index = match &source.settings {
+            SourceSettings::File(_) => 0,
+            SourceSettings::Redis(_) => 1,
+            SourceSettings::Http(_) => 2,
+        };
+        let now = self.says[index].clone().map(Into::into);
+        NodeTexts { now, before: self.before.filter(|_| index == 0).map(Into::into) }
+    }
+
+    fn nodes_used(&mut self, source: &NodeSource, _: &Arc<str>) {
+        self.used.push(source.settings.label());
+    }
+}
+
+/// The hubs of a host whose sources say this, what was said of them, and the sources that are used.
+fn hubs(
+    own: &str,
+    says: [Result<&'static str, ReadError>; 3],
+    before: Option<&'static str>,
+) -> (Vec<String>, Vec<String>, Vec<String>) {
+    let config = format!(
+        "
+services:
+- name: host
+  handler: {{type: tun, chain: out}}
+  listener: {{type: tun, metadata: {{net: 10.1.0.1/24}}}}
+  forwarder: {{nodes: [{{addr: berlin}}]}}
+chains: [{{name: out, hops: [{{name: hubs}}]}}]
+hops:
+- name: hubs
+  reload: 30s
+  {own}
+  file: {{path: hubs.json}}
+  redis: {{addr: '127.0.0.1:6379', password: tell-nobody}}
+  http: {{url: 'http://me:tell-nobody@127.0.0.1/hubs'}}
+"
+    );
+    let args = cli::parse(["-C", "main.yaml"]).unwrap();
+    let mut hubs = Hubs { config, says, before, used: Vec::new() };
+    let outcome = load(&args, &Environment::default(), &mut &mut hubs, Profile::Compat);
+    let findings: Vec<String> = outcome.findings.iter().map(|it| it.message.clone()).collect();
+    assert!(!findings.concat().contains("tell-nobody"), "{findings:?}");
+    let config = outcome.config.unwrap_or_else(|| panic!("{:?}", outcome.findings));
+    let ServiceKind::Host(host) = &config.services[0].kind else { panic!("{config:?}") };
+    let addresses = host.all_hubs().map(|hub| hub.addr.clone()).collect();
+    (addresses, findings, hubs.used)
+}
+
+#[test]
+fn nodes_of_a_hop_are_its_own_then_those_of_a_file_of_redis_and_of_a_url() {
+    const FILE: &str = "[{\"addr\": \"1.1.1.1:1\",\n\t\"connector\": {\"type\": \"router\"}}]";
+    const REDIS: &str = "- {addr: '2.2.2.2:2', connector: {type: router}}\n";
+    const HTTP: &str = "[{addr: '3.3.3.3:3', connector: {type: router}}]";
+    let own = "nodes: [{addr: '9.9.9.9:9', connector: {type: router}}]";
+    let sources = ["hubs.json", "redis://127.0.0.1:6379/0/gost", "http://127.0.0.1/hubs"];
+
+    let (addresses, said, used) = hubs(own, [Ok(FILE), Ok(REDIS), Ok(HTTP)], None);
+    assert_eq!(addresses, ["9.9.9.9:9", "1.1.1.1:1", "2.2.2.2:2", "3.3.3.3:3"]);
+    assert_eq!((said, used), (Vec::new(), sources.map(str::to_owned).to_vec()));
+
+    // What cannot be used is left out by itself.
+    let wrong = "[{addr: '1.1.1.1', connector: {type: router}}]";
+    let command =
+        "[{addr: '3.3.3.3:3', connector: {type: router}, probe: {type: cmd, command: x}}]";
+    let (addresses, said, used) = hubs(own, [Ok(wrong), Ok(REDIS), Ok(command)], None);
+    assert_eq!((addresses, used.len()), (vec!["9.9.9.9:9".into(), "2.2.2.2:2".into()], 1));
+    assert_eq!(said.len(), 2, "{said:?}");
+    assert!(said[0].starts_with("hubs.json gives no nodes: line 1: "), "{said:?}");
+    assert!(said[1].ends_with("may not run a command"), "{said:?}");
+    let file = "[{addr: '3.3.3.3:3', connector: {type: router, auth: {file: /etc/shadow}}}]";
+    let (_, said, _) = hubs(own, [Ok(FILE), Ok(REDIS), Ok(file)], None);
+    assert!(said.iter().any(|it| it.contains("may not name a file")), "{said:?}");
+
+    // What it said before counts, unless the configuration has made that wrong, too.
+    for now in [Err(ReadError::NotFound), Ok(wrong), Ok(""), Ok("[]"), Ok("[1]"), Ok("x: [")] {
+        let refused = || Err(ReadError::Other("it is refused".into()));
+        let (addresses, said, _) = hubs("", [now, refused(), Err(ReadError::NotAsked)], Some(FILE));
+        assert_eq!((addresses, said.len()), (vec!["1.1.1.1:1".to_owned()], 2), "{said:?}");
+    }
+    let missing = || Err(ReadError::NotFound);
+    let (addresses, said, _) = hubs(own, [Ok(wrong), missing(), missing()], Some("[{addr: x}]"));
+    assert_eq!((addresses, said.len()), (vec!["9.9.9.9:9".to_owned()], 3), "{said:?}");
+
+    // A host without a hub waits for one.
+    let (addresses, said, used) = hubs("", [missing(), missing(), missing()], None);
+    assert_eq!((addresses.len(), said.len(), used.len()), (0, 3, 0), "{said:?}");
 }

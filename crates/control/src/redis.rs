@@ -44,8 +44,7 @@ impl RedisConnector {
 
     /// For people, with the key that is used there.
     pub(crate) fn label(&self, key: &str) -> String {
-        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
-        format!("{scheme}://{}/{}/{key}", self.server.addr, self.server.db)
+        self.server.label(key)
     }
 
     /// Connects, logs in and chooses the database. The caller sets the time limit.

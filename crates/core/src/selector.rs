@@ -86,16 +86,15 @@ struct NodeRecord {
 }
 
 impl Selector {
-    /// Chooses among these nodes, at least one.
+    /// Chooses among these nodes. Without one, there is nothing to choose.
     pub fn new(selection: Selection, nodes: impl IntoIterator<Item = NodeRank>) -> Self {
         let node = |rank| NodeRecord { rank, fails: 0, failed_at: None, latency: None };
         let nodes: Vec<_> = nodes.into_iter().map(node).collect();
-        debug_assert!(!nodes.is_empty(), "there is a node to choose");
         Self { selection, next: 0, tried: vec![false; nodes.len()], nodes }
     }
 
     /// The node to try now. If all would be skipped, it is the one whose last failure is longest ago: a host without a hub
-    /// has nothing to lose. `random` is uniform over all of `u32`; with [`Strategy::Hash`] it is the hash.
+    /// has nothing to lose. There has to be a node. `random` is uniform over all of `u32`; with [`Strategy::Hash`] it is the hash.
     pub fn choose(&mut self, now: Duration, random: u32) -> usize {
         let open = self.open(now);
         let chosen = match (&open[..], self.selection.strategy) {

@@ -8,14 +8,14 @@ use crate::{
 };
 
 /// Collects findings about the texts of one configuration.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Report {
     profile: Profile,
     texts: RefCell<SourceTexts>,
     collected: RefCell<Collected>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Collected {
     findings: Vec<Finding>,
     left_out: usize,
@@ -57,6 +57,16 @@ impl Report {
     pub fn failed(&self) -> bool {
         let collected = self.collected.borrow();
         collected.left_out_error || collected.findings.iter().any(|f| f.severity == Severity::Error)
+    }
+
+    /// The first error that was found in the text of this name: its line and message.
+    pub fn error_in(&self, text: &str) -> Option<(u32, String)> {
+        let collected = self.collected.borrow();
+        let mut errors = collected.findings.iter().filter(|it| it.severity == Severity::Error);
+        errors.find_map(|error| {
+            let place = error.location.as_ref().filter(|place| &*place.file == text)?;
+            Some((place.line, error.message.clone()))
+        })
     }
 
     /// The findings in the order of their places.

@@ -50,8 +50,8 @@ pub use report::{
     Tasks, Transport, TunnelClientReport, TunnelRefusal, TunnelServerReport,
 };
 pub use rtun_control::{
-    FeedLine, FeedProblem, FeedState, FeedStatus, LastError, PluginKind, PluginStatus,
-    RecorderStatus, take_zone,
+    Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, LastError, PluginKind,
+    PluginStatus, RecorderStatus, take_zone,
 };
 pub use rtun_transport::socket::has_multipath;
 pub use runtime::{

@@ -108,6 +108,17 @@ pub enum SourceSettings {
     Http(HttpSourceSettings),
 }
 
+impl SourceSettings {
+    /// For people: the path, the URL, or the redis address and key, without secrets.
+    pub fn label(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Redis(redis) => redis.server.label(&redis.key),
+            Self::Http(http) => http.label(),
+        }
+    }
+}
+
 /// A redis server, and a database there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RedisServer {
@@ -121,6 +132,14 @@ pub struct RedisServer {
     pub password: Option<Secret>,
     /// Whether and how the connection is encrypted.
     pub tls: Option<ClientTls>,
+}
+
+impl RedisServer {
+    /// For people, with the key that is used there.
+    pub fn label(&self, key: &str) -> String {
+        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{}/{}/{key}", self.addr, self.db)
+    }
 }
 
 /// A key of a redis server.
@@ -143,6 +162,8 @@ pub enum RedisKind {
     Set,
     /// Each element is a line.
     List,
+    /// One text.
+    String,
 }
 
 /// A URL whose content is lines; printed without its user info.

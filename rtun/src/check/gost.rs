@@ -1,5 +1,6 @@
 //! What is the same as with GOST, better, different and missing, for one configuration.
 
+use super::summary::hubs;
 use rtun_config::{
     Outcome, ServiceFate,
     findings::{Code, Finding, Severity},
@@ -121,11 +122,10 @@ impl Comparison {
     }
 
     fn host(&mut self, name: &str, host: &HostSettings) {
-        let hubs: Vec<_> = host.all_hubs().map(|hub| &*hub.addr).collect();
         let host_name = &host.name;
         self.same.push(format!(
             "host `{host_name}` (service `{name}`) joins GOST's hubs: {}",
-            hubs.join(", ")
+            hubs(host)
         ));
         if host.dial_timeout.is_none() {
             let line = "connecting takes at most 3 s, with layers or proxies 6 s, then the next is tried; GOST takes 15 s";

@@ -4,7 +4,7 @@ use rtun_config::{
     Outcome, ServiceFate,
     findings::{Finding, Severity},
 };
-use rtun_settings::{ListenerSettings, Service, ServiceKind};
+use rtun_settings::{HostSettings, ListenerSettings, Service, ServiceKind};
 use serde_json::{Value, json};
 
 /// Most errors that are named again.
@@ -69,6 +69,12 @@ fn of(finding: &Finding) -> String {
     }
 }
 
+/// The addresses of a host's hubs.
+pub(super) fn hubs(host: &HostSettings) -> String {
+    let hubs: Vec<_> = host.all_hubs().map(|hub| &*hub.addr).collect();
+    if hubs.is_empty() { "hubs that its sources name".to_owned() } else { hubs.join(", ") }
+}
+
 fn shown(service: &Service) -> String {
     match &service.kind {
         ServiceKind::Hub(hub) => {
@@ -79,8 +85,7 @@ fn shown(service: &Service) -> String {
             format!("relay `{}` of UDP tunnels ({listeners})", service.name)
         }
         ServiceKind::Host(host) => {
-            let hubs: Vec<_> = host.all_hubs().map(|hub| &*hub.addr).collect();
-            format!("host `{}` (service `{}`, to {})", host.name, service.name, hubs.join(", "))
+            format!("host `{}` (service `{}`, to {})", host.name, service.name, hubs(host))
         }
         ServiceKind::UdpServer(server) => {
             format!("server `{}` of a UDP tunnel (on {})", service.name, server.addr)

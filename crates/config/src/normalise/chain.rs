@@ -3,7 +3,7 @@
 mod node;
 
 use self::node::ChainHop;
-use super::{Context, lookups::ChainNames, selector};
+use super::{Context, lookups::ChainNames, selector, sources};
 use crate::{
     coerce,
     location::quote,
@@ -93,7 +93,14 @@ pub(super) fn read<'a>(
     let mut names = ChainNames::default();
     let read = chains.iter().take(MAX_CHAINS);
     let read = read.map(|chain| chain_at(chain, at, end, &mut names, context));
-    let mut read = read.collect::<Option<Vec<_>>>()?.into_iter();
+    let mut read = read.collect::<Option<Vec<_>>>()?;
+    // A chain whose nodes are not known yet is none; where there is no other, the host waits for them.
+    let is_known = |(chain, _): &(GroupedChain, RelayProtocol)| !chain.hubs.is_empty();
+    match read.iter().any(is_known) {
+        true => read.retain(is_known),
+        false => read.truncate(1),
+    }
+    let mut read = read.into_iter();
     let (GroupedChain { hubs, selector, proxies, preference: first }, protocol) = read.next()?;
     let more: Vec<_> = read.map(|(chain, _)| chain).collect();
     let group = match more.is_empty() {
@@ -151,13 +158,22 @@ fn chain_at<'a>(
         ChainEnd::Hub => RelayProtocol::Relay,
         ChainEnd::Relay => relay_protocol(&last)?,
     };
-    let hubs = match (end, protocol) {
+    let mut hubs = match (end, protocol) {
         (ChainEnd::Hub, _) => nodes(&last, node::hub, names, context),
         (ChainEnd::Relay, RelayProtocol::Relay) => nodes(&last, node::relay, names, context),
         (ChainEnd::Relay, RelayProtocol::Socks5) => {
             nodes(&last, node::socks5_relay, names, context)
         }
     };
+    let is_known = !hubs.is_empty() && proxies.iter().all(|hop| !hop.nodes.is_empty());
+    if !is_known {
+        if end == ChainEnd::Relay && !context.report.failed() {
+            let message = "the sources of this chain give no node yet";
+            chain.error(message).help("add a node to the hop: only hosts wait for theirs");
+        }
+        hubs.clear();
+        proxies.clear();
+    }
     let preference = selector::of_chain(chain);
     Some((GroupedChain { hubs, selector, proxies, preference }, protocol))
 }
@@ -175,7 +191,7 @@ fn relay_protocol(hop: &ChainHop<'_, '_>) -> Option<RelayProtocol> {
     }
 }
 
-/// The nodes of `hop`, read by `read`; at least one unless an error was reported.
+/// The nodes of `hop`, read by `read`; at least one unless an error was reported, or they are to come from a source.
 fn nodes<'a, T: ReachedNode>(
     hop: &ChainHop<'_, 'a>,
     read: fn(&Cursor<'_>, &ChainHop<'_, '_>) -> Option<T>,
@@ -183,7 +199,7 @@ fn nodes<'a, T: ReachedNode>(
     context: &Context<'a>,
 ) -> Vec<T> {
     let nodes = hop.at.items_of(&hop::NODES);
-    if nodes.is_empty() {
+    if nodes.is_empty() && !sources::are_in(hop.at) {
         hop.at.error("the hop has no node").help("add a node with an address");
     }
     let read = |at: &Cursor<'a>| {
@@ -233,9 +249,13 @@ fn only_chain<'a>(at: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>> 
         let last = chain.items_of(&chain::HOPS).pop();
         let last = last.and_then(|hop| match hop.filled(&hop::NODES) {
             Some(_) => Some(hop),
+            None if sources::are_in(&hop) => Some(hop),
             None => context.names.hops.get(&hop.read(&hop::NAME)?).cloned(),
         });
-        let nodes = last.map(|hop| hop.items_of(&hop::NODES)).unwrap_or_default();
+        let nodes = last.as_ref().map(|hop| hop.items_of(&hop::NODES)).unwrap_or_default();
+        if nodes.is_empty() && last.is_some_and(|hop| sources::are_in(&hop)) {
+            return true;
+        }
         nodes
             .iter()
             .filter_map(|node| node.get(&node_keys::CONNECTOR))
@@ -268,7 +288,7 @@ fn only_chain<'a>(at: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>> 
 
 /// The hop itself, or the one that its name stands for; `None` after an error was reported.
 fn resolved_hop<'a>(hop: &Cursor<'a>, context: &Context<'a>) -> Option<Cursor<'a>> {
-    if hop.filled(&hop::NODES).is_some() {
+    if hop.filled(&hop::NODES).is_some() || sources::are_in(hop) {
         return Some(hop.clone());
     }
     let Some(name) = hop.get(&hop::NAME) else {

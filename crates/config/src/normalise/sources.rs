@@ -11,8 +11,9 @@ use crate::{
     location::quote,
     report::At,
     schema::{
-        Field, In, OneText, Setting, admission, auther, counting_limiter, file_source, hosts_table,
-        http_source, ingress, limiter, redis_server, redis_source, router, sources_from,
+        Field, In, OneText, Setting, admission, auther, counting_limiter, file_source, hop,
+        hosts_table, http_source, ingress, limiter, redis_server, redis_source, router,
+        sources_from,
     },
     value::Cursor,
 };
@@ -24,7 +25,7 @@ use rtun_settings::{
 const MIN_RELOAD: Duration = Duration::from_secs(1);
 
 /// What differs between the kinds of objects that have rows.
-pub(super) struct TableKind {
+pub(crate) struct TableKind {
     /// The key of the rows that the configuration itself has.
     pub(super) rows: &'static str,
     /// The object, for messages.
@@ -38,6 +39,7 @@ pub(super) struct TableKind {
 const HASH: (&str, RedisKind) = ("hash", RedisKind::Hash);
 const SET: (&str, RedisKind) = ("set", RedisKind::Set);
 const LIST: (&str, RedisKind) = ("list", RedisKind::List);
+const STRING: (&str, RedisKind) = ("string", RedisKind::String);
 
 pub(super) const ROUTER: TableKind = TableKind {
     rows: router::ROUTES.name(),
@@ -72,8 +74,11 @@ pub(super) const HOSTS: TableKind = TableKind {
     plugins: false,
 };
 
+pub(crate) const HOP: TableKind =
+    TableKind { rows: hop::NODES.name(), what: "hop", redis: &[STRING], plugins: false };
+
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
-pub(super) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, Option<Duration>) {
+pub(crate) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, Option<Duration>) {
     let file = at.filled(&sources_from::FILE).and_then(|at| file(&at));
     let redis = at.filled(&sources_from::REDIS).and_then(|at| redis(&at, kind));
     let http = at.filled(&sources_from::HTTP).and_then(|at| http(&at));

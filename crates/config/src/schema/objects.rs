@@ -4,7 +4,7 @@ use super::{
     field::{KeySpec, KeyStatus, Line, Shape, objects},
     rows::{
         admission, auth, auther, counting_limiter, host_limit, hosts_table, ingress, limiter,
-        login, plugin, redis_server, resolver, router, volume_quota,
+        login, plugin, redis_server, resolver, router, sources_from, volume_quota,
     },
     tls::{dialer_tls, listener_tls, top_tls},
 };
@@ -85,8 +85,9 @@ objects! {
         refused(NODE_CHOICE, "bypass", "bypasses");
         take(RESOLVER: OneText, "resolver", "the system's", "the name of one of `resolvers`, for [the names of its nodes](reaching-the-hub.md#names); a node may name another");
         take(HOSTS: OneText, "hosts", "none", "the name of one of `hosts`, which comes before the resolver; a node may name another");
-        take(NODES: ObjectList(node), "nodes", "required", "connections go through one of them");
-        not_yet("reload", "file", "redis", "http", "plugin");
+        take(NODES: ObjectList(node), "nodes", "required without a source", "connections go through one of them. [Those of a source](reaching-the-hub.md#hubs-from-files-and-servers) come after them: of the file, of redis, of the URL");
+        shared(sources_from);
+        refused("GOST asks it for the node of each connection; rtun knows the hubs before it connects", "plugin");
         metadata();
     }
 

@@ -8,9 +8,9 @@ use super::{
 objects! {
     sources_from, "a list with sources" {
         take(RELOAD: Period, "reload", "none", "time between two readings of the sources, at least `1s`. No effect without a source");
-        take(FILE: In(file_source), "file", "none", "a file with rows");
-        take(REDIS: In(redis_source), "redis", "none", "a redis server with rows");
-        take(HTTP: In(http_source), "http", "none", "a URL with rows");
+        take(FILE: In(file_source), "file", "none", "a file with rows, or with the nodes of a hop");
+        take(REDIS: In(redis_source), "redis", "none", "a redis server with rows or nodes");
+        take(HTTP: In(http_source), "http", "none", "a URL with rows or nodes");
     }
 
     rows_from, "a table or list" {
@@ -19,7 +19,7 @@ objects! {
     }
 
     file_source, "a file source" {
-        take(PATH: OneText, "path", "required", "a file of lines, relative to the working directory; followed as it changes");
+        take(PATH: OneText, "path", "required", "a file of lines, or of nodes, relative to the working directory; followed as it changes");
     }
 
     redis_server, "a redis server", only shared {
@@ -33,7 +33,7 @@ objects! {
     redis_source, "a redis source" {
         shared(redis_server);
         take(KEY: OneText, "key", "gost", "the key that is read");
-        take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`; limiters and tables of names: `set`, `list`. A field of a hash, a blank and its value are a line; so is a member, and an element");
+        take(TYPE: OneText, "type", "the first possible", "what the key holds. Router: `hash`, `set`, `list`; ingress: `hash`, `set`; auther: `hash`; admission: `set`; limiters and tables of names: `set`, `list`; hop: `string`. A field of a hash, a blank and its value are a line; so is a member, and an element");
     }
 
     http_source, "an http source" {

@@ -63,19 +63,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
         strings.ends.reserve(count.min(FIRST_STRINGS));
         for _ in 0..count {
             let len = number(&self.line().await?, '$')?;
-            self.spend(len.saturating_add(2))?;
-            let got = (&mut self.stream).take(len as u64).read_to_end(&mut strings.bytes).await;
-            if got.map_err(failed)? < len {
-                return Err(cut_short());
-            }
+            self.read_string(len, &mut strings.bytes).await?;
             strings.ends.push(strings.bytes.len() as u32);
-            let mut end = [0; 2];
-            self.stream.read_exact(&mut end).await.map_err(failed)?;
-            if end != *b"\r\n" {
-                return Err(SourceError::Nonsense("a string is longer than announced"));
-            }
         }
         Ok(strings)
+    }
+
+    /// A command that is answered with one string; empty if the key is not there.
+    pub(crate) async fn string(&mut self, command: &[&str]) -> Result<Vec<u8>, SourceError> {
+        self.send(command).await?;
+        let mut bytes = Vec::new();
+        let head = self.line().await?;
+        if head != "$-1" {
+            self.read_string(number(&head, '$')?, &mut bytes).await?;
+        }
+        Ok(bytes)
+    }
+
+    /// Adds a string of this length to `bytes`, and reads its end.
+    async fn read_string(&mut self, len: usize, bytes: &mut Vec<u8>) -> Result<(), SourceError> {
+        self.spend(len.saturating_add(2))?;
+        let got = (&mut self.stream).take(len as u64).read_to_end(bytes).await;
+        if got.map_err(failed)? < len {
+            return Err(cut_short());
+        }
+        let mut end = [0; 2];
+        self.stream.read_exact(&mut end).await.map_err(failed)?;
+        if end != *b"\r\n" {
+            return Err(SourceError::Nonsense("a string is longer than announced"));
+        }
+        Ok(())
     }
 
     async fn send(&mut self, command: &[&str]) -> Result<(), SourceError> {
@@ -129,7 +146,7 @@ impl Strings {
 
 fn number(line: &str, kind: char) -> Result<usize, SourceError> {
     let number = line.strip_prefix(kind).and_then(|digits| digits.parse().ok());
-    number.ok_or(SourceError::Nonsense("a list of strings was expected"))
+    number.ok_or(SourceError::Nonsense("strings were expected"))
 }
 
 fn failed(error: std::io::Error) -> SourceError {

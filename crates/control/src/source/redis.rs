@@ -37,6 +37,7 @@ impl RedisSource {
             RedisKind::Hash => hash(&client.strings(&["HGETALL", key]).await?),
             RedisKind::Set => set(&client.strings(&["SMEMBERS", key]).await?),
             RedisKind::List => list(&client.strings(&["LRANGE", key, "0", "-1"]).await?),
+            RedisKind::String => text(client.string(&["GET", key]).await?),
         }
     }
 }

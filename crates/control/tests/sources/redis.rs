@@ -117,6 +117,7 @@ impl Redis {
                 }
                 RedisKind::Set => self.run(&[&[b"SADD", b"gost", line.as_bytes()]]),
                 RedisKind::List => self.run(&[&[b"LPUSH", b"gost", line.as_bytes()]]),
+                RedisKind::String => self.run(&[&[b"SET", b"gost", TEXT.as_bytes()]]),
             }
         }
     }
@@ -152,6 +153,9 @@ impl Stage for Real {
         match act {
             Act::Right => self.redis.put(self.kind),
             Act::Empty => self.redis.run(&[&[b"DEL", b"gost"]]),
+            Act::Refuse if self.kind == RedisKind::String => {
+                self.redis.run(&[&[b"DEL", b"gost"], &[b"RPUSH", b"gost", b"a list"]]);
+            }
             Act::Refuse => self.redis.run(&[&[b"SET", b"gost", b"a string"]]),
             Act::NotUtf8 => {
                 self.redis.run(&[&[b"DEL", b"gost"]]);
@@ -159,6 +163,7 @@ impl Stage for Real {
                     RedisKind::Hash => &[b"HSET", b"gost", b"\xff", b"host-1"],
                     RedisKind::Set => &[b"SADD", b"gost", b"\xff"],
                     RedisKind::List => &[b"RPUSH", b"gost", b"\xff"],
+                    RedisKind::String => &[b"SET", b"gost", b"\xff"],
                 }]);
             }
             Act::Gone => self.redis.stop(),
@@ -170,7 +175,7 @@ impl Stage for Real {
 
 #[tokio::test]
 async fn a_real_server_passes_the_battery_with_each_kind_of_key() {
-    for kind in [RedisKind::Hash, RedisKind::Set, RedisKind::List] {
+    for kind in [RedisKind::Hash, RedisKind::Set, RedisKind::List, RedisKind::String] {
         let Some(redis) = Redis::new(&[]) else { return };
         let source = source(&key(&redis.addr(), kind));
         let mut stage = Real { redis, kind, source };

@@ -76,6 +76,9 @@ pub enum LineError {
     /// A line of a hosts table with one word.
     #[error("has no name; write an address and its names, as in `192.0.2.1 hub.example`")]
     NoName,
+    /// A text that is to be a list of the nodes of a hop.
+    #[error("is no list of nodes, in JSON or YAML")]
+    NoNodes,
     /// Not what an admission can match.
     #[error("{0}")]
     Matcher(MatcherError),

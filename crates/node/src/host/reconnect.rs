@@ -112,6 +112,14 @@ impl<D: PacketDevice> HostConnector<D> {
         let mut changes = self.reach.clone();
         loop {
             let reach = Arc::clone(&changes.borrow_and_update());
+            if reach.hubs.nodes.is_empty() {
+                let (service, host) = (&self.service, &self.introduction.name);
+                warn!(service, %host, "no hub is known yet: the sources of its hop have no node");
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = changed(&mut changes) => continue,
+                }
+            }
             let connected = tokio::select! {
                 () = self.stop.cancelled() => return,
                 // What is under way is given up: the hub may no longer be listed.
