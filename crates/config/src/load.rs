@@ -68,7 +68,7 @@ impl Document {
 /// Reads what `args` and `environment` name with `reader`, merges it, and turns it into a model.
 ///
 /// Sources are merged left to right, then comes what `-L` and `-F` say, then the environment, then the other
-/// flags. With neither a source nor a service the first of [`source::default_files`] that exists is read.
+/// flags. With neither a source nor a service the first of [`default_files`](crate::source::default_files) that exists is read.
 pub fn load(
     args: &Args,
     environment: &Environment,
