@@ -2,13 +2,14 @@
 
 use std::{
     process::ExitCode,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use rtun_api::{Done, Order, OrderError};
+use rtun_api::{ApiServer, Done, Order, OrderError};
 use rtun_config::{
-    ConfigParts, Environment, Outcome,
-    cli::Args,
+    ConfigParts, Document, Environment, Outcome,
+    cli::{Args, OutputFormat},
     findings::{Finding, Profile, Severity},
     load, load_parts,
 };
@@ -43,6 +44,10 @@ const LOOK_AFTER: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &Args) -> ExitCode {
     let dumps = core_dumps::prevent();
     use_one_crypto_provider();
+    let environment = Environment::from_vars(|name| std::env::var(name).ok());
+    if let Some(format) = args.output {
+        return print_merged(args, &environment, format);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -52,12 +57,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     };
     let mut reader = SystemReader::following();
     let entered = runtime.enter();
-    let environment = Environment::from_vars(|name| std::env::var(name).ok());
     let Outcome { config, document, parts, findings, .. } = read(args, &environment, &mut reader);
-    if let (Some(format), Some(document)) = (args.output, &document) {
-        print_serious(&findings);
-        return say(&document.emit(format));
-    }
     let Some(mut config) = config else {
         print_serious(&findings);
         return ExitCode::from(EXIT_CONFIG);
@@ -106,11 +106,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         logging.show_on(&node.board());
         let mut api = Api::new();
         match api.prepare(&config, &node.board()) {
-            Ok(server) => {
-                settle(&mut reader);
-                let may_change = server.is_some() || follows_hops(&reader);
-                api.commit(server, document, parts.filter(|_| may_change));
-            }
+            Ok(server) => commit(&mut api, &mut reader, server, document, parts),
             Err(error) => {
                 node.stop().await;
                 error!(target: FATAL, "{error}");
@@ -129,6 +125,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         life.live(node).await;
         ExitCode::SUCCESS
     })
+}
+
+/// For `-O`: the merged configuration, also where it has errors.
+fn print_merged(args: &Args, environment: &Environment, format: OutputFormat) -> ExitCode {
+    let Outcome { document, findings, .. } = read(args, environment, &mut SystemReader::default());
+    print_serious(&findings);
+    match document {
+        Some(document) => say(&document.emit(format)),
+        None => ExitCode::from(EXIT_CONFIG),
+    }
 }
 
 /// What a running process reacts to.
@@ -312,9 +318,7 @@ impl<'a> Life<'a> {
         let failed = |error: &dyn std::fmt::Display| OrderError::Failed(error.to_string());
         let server = self.api.prepare(&config, &node.board()).map_err(|error| failed(&error))?;
         node.apply(&config).await.map_err(|error| failed(&error))?;
-        settle(&mut self.reader);
-        let may_change = server.is_some() || follows_hops(&self.reader);
-        self.api.commit(server, document, parts.filter(|_| may_change));
+        commit(&mut self.api, &mut self.reader, server, document, parts);
         self.logging.apply(&config);
         Ok(Done { findings })
     }
@@ -395,14 +399,17 @@ fn read_parts(
     look_over(load_parts(parts, args, environment, reader, Profile::Compat), args, environment)
 }
 
-/// What was read last is in force.
-fn settle(reader: &mut SystemReader) {
+/// What was read last runs now: its API answers by it, and its sources of nodes are followed.
+fn commit(
+    api: &mut Api,
+    reader: &mut SystemReader,
+    server: Option<Arc<ApiServer>>,
+    document: Option<Document>,
+    parts: Option<ConfigParts>,
+) {
     reader.hops.iter_mut().for_each(HopFeeds::settle);
-}
-
-/// Whether hops have nodes elsewhere.
-fn follows_hops(reader: &SystemReader) -> bool {
-    reader.hops.as_ref().is_some_and(HopFeeds::are_there)
+    let may_change = server.is_some() || reader.hops.as_ref().is_some_and(HopFeeds::are_there);
+    api.commit(server, document, parts.filter(|_| may_change));
 }
 
 /// Looks at the files that a configuration names.
