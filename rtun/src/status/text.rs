@@ -418,7 +418,7 @@ fn fact(label: &str, value: String) -> Vec<String> {
     vec![label.to_owned(), value]
 }
 
-/// A table of plugins, its head included.
+/// A table of recorders, its head included.
 fn recorder_rows(recorders: &[RecorderStatus]) -> Vec<Vec<String>> {
     let head = ["NAME", "RECORDS", "LOST", "WAITING", "FAILED", "WRITTEN", "TARGET"];
     let rows = recorders.iter().take(SHOWN).map(|recorder| {
@@ -434,6 +434,7 @@ fn recorder_rows(recorders: &[RecorderStatus]) -> Vec<Vec<String>> {
     std::iter::once(head.map(str::to_owned).to_vec()).chain(rows).collect()
 }
 
+/// A table of plugins, its head included.
 fn plugin_rows(plugins: &[PluginStatus]) -> Vec<Vec<String>> {
     let head = ["FOR", "NAME", "ASKED", "FAILED", "WAITING", "ANSWERED", "PLUGIN"];
     let rows = plugins.iter().take(SHOWN).map(|plugin| {
