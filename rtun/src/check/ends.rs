@@ -34,11 +34,8 @@ fn ports(hub: &Hub<'_>, config: &Config) -> Vec<String> {
         ServiceKind::Hub(settings) if service.name == hub.service => Some(settings),
         _ => None,
     });
-    let all = |it: &HubSettings| -> Vec<String> {
-        let listeners = [&it.listener].into_iter().chain(&it.more_listeners);
-        listeners.filter_map(|listener| port(&listener.addr)).collect()
-    };
-    settings.map(all).unwrap_or_default()
+    let listeners = settings.into_iter().flat_map(HubSettings::listeners);
+    listeners.filter_map(|listener| port(&listener.addr)).collect()
 }
 
 /// What stands after the last colon.
