@@ -23,14 +23,14 @@ use rtun_core::{
 };
 use rtun_node::{
     AskedAddress, AskedEnds, ExplainReport, Explained, Explanations, Inquiry,
-    control_socket::{ControlAskError, ControlRequest, SocketLocations, ask},
+    control_socket::{ControlAskError, ControlRequest, SocketLocations},
 };
 use rtun_settings::Config;
 
 use self::tunnel::OfflineServer;
 use crate::{
-    EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE, complain, offline, offline::Hub, reader::SystemReader,
-    run::use_one_crypto_provider, say,
+    EXIT_CONFIG, EXIT_FAILURE, EXIT_USAGE, asking::ask_one, complain, offline, offline::Hub,
+    reader::SystemReader, run::use_one_crypto_provider, say,
 };
 
 /// Tell where a packet goes and why, or why it goes nowhere
@@ -172,9 +172,7 @@ impl Explain {
         });
         let (mut all, mut unclear) = (Explanations::default(), None);
         for socket in sockets {
-            let answer = ask(&socket, &request)
-                .and_then(|json| Ok(serde_json::from_value::<Explained>(json)?));
-            match answer {
+            match ask_one(&socket, &request) {
                 Ok(Explained::Found(found)) => all.append(found),
                 // It is a host, or its hub has another name or goes by other addresses: another one may be meant.
                 Ok(Explained::Unclear(Unclear::NoHub)) => {}

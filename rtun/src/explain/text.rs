@@ -12,7 +12,7 @@ use rtun_core::{
 use rtun_node::Explanations;
 
 /// How many rows that do not count are shown for an address.
-pub(super) const MAX_PASSED_OVER: usize = 8;
+const MAX_PASSED_OVER: usize = 8;
 
 /// The width of the first column with its blanks.
 const LABEL: usize = 11;
@@ -121,7 +121,8 @@ impl Text {
                 };
                 text.more(&format!("  {} {rule}", kind(special)));
             }
-            text.passed_over(located[end]);
+            let LocatedAddress { passed_over, passed_over_more, .. } = located[end];
+            text.passed_over(passed_over, *passed_over_more, why);
         });
     }
 
@@ -145,28 +146,17 @@ impl Text {
         }
     }
 
-    fn passed_over(&mut self, located: &LocatedAddress) {
-        let shown = located.passed_over.iter().take(MAX_PASSED_OVER);
-        for PassedOver { router, row, because } in shown {
-            let because = match because {
-                Because::ShorterPrefix => "shorter prefix".to_owned(),
-                Because::LowerSource => format!("the same prefix, only in {}", origin(row.origin)),
-                Because::ListedLater => "the same prefix, listed later".to_owned(),
-                Because::StandsBy => "the same prefix, next while those before are away".to_owned(),
-                Because::Away => format!("the same prefix first, but {} is away", row.gateway),
-                Because::Sends => {
-                    "the same prefix first, but that host sends the packet".to_owned()
-                }
-                Because::SharesFlows => "the same prefix, gets some of the flows".to_owned(),
-                Because::GetsCopy => "the same prefix, gets a copy".to_owned(),
-                Because::NotForMany => "not of multicast or broadcast addresses alone".to_owned(),
-                Because::MaySendToo => "the same prefix, may send from there too".to_owned(),
-                Because::RouterNotAsked => format!("{router} is asked only after that"),
-            };
-            self.more(&format!("  passed over: {}   ({because})", place(row)));
+    /// Rows that do not count, each with why, and how many more there are than `rows`.
+    pub(super) fn passed_over(
+        &mut self,
+        rows: &[PassedOver],
+        more: u64,
+        why: impl Fn(&PassedOver) -> String,
+    ) {
+        for row in rows.iter().take(MAX_PASSED_OVER) {
+            self.more(&format!("  passed over: {}   ({})", place(&row.row), why(row)));
         }
-        let hidden = located.passed_over.len().saturating_sub(MAX_PASSED_OVER) as u64;
-        let more = hidden + located.passed_over_more;
+        let more = more + rows.len().saturating_sub(MAX_PASSED_OVER) as u64;
         if more > 0 {
             self.more(&format!("  passed over: {more} more"));
         }
@@ -232,6 +222,23 @@ impl Text {
                 self.more(&advice(*reason, explanation));
             }
         }
+    }
+}
+
+/// Why a row does not count.
+pub(super) fn why(PassedOver { router, row, because }: &PassedOver) -> String {
+    match because {
+        Because::ShorterPrefix => "shorter prefix".to_owned(),
+        Because::LowerSource => format!("the same prefix, only in {}", origin(row.origin)),
+        Because::ListedLater => "the same prefix, listed later".to_owned(),
+        Because::StandsBy => "the same prefix, next while those before are away".to_owned(),
+        Because::Away => format!("the same prefix first, but {} is away", row.gateway),
+        Because::Sends => "the same prefix first, but that host sends the packet".to_owned(),
+        Because::SharesFlows => "the same prefix, gets some of the flows".to_owned(),
+        Because::GetsCopy => "the same prefix, gets a copy".to_owned(),
+        Because::NotForMany => "not of multicast or broadcast addresses alone".to_owned(),
+        Because::MaySendToo => "the same prefix, may send from there too".to_owned(),
+        Because::RouterNotAsked => format!("{router} is asked only after that"),
     }
 }
 

@@ -8,7 +8,7 @@ use rtun_core::{
     udp_tunnel::DatagramDrop,
 };
 
-use super::text::{MAX_PASSED_OVER, Text, duration, kind, place};
+use super::text::{Text, duration, kind, place, why};
 
 impl Text {
     /// A packet at the server of a UDP tunnel.
@@ -31,7 +31,7 @@ impl Text {
             if end.has_no_user {
                 text.more("  nobody can register it: no user has that address");
             }
-            text.rows_passed_over(end);
+            text.passed_over(&end.passed_over, end.passed_over_more, why_not);
         });
         if tunnel.point_to_point {
             self.line("p2p", "everything goes to the one client there is");
@@ -70,27 +70,6 @@ impl Text {
                     self.more(&format!("no client has {address}: if one should, start that"));
                 }
             }
-        }
-    }
-
-    fn rows_passed_over(&mut self, end: &TunnelAddress) {
-        for PassedOver { row, because, .. } in end.passed_over.iter().take(MAX_PASSED_OVER) {
-            let because = match because {
-                Because::ShorterPrefix => "shorter prefix".to_owned(),
-                Because::Away => {
-                    format!("the same prefix first, but {} is not registered", row.gateway)
-                }
-                Because::StandsBy => "the same prefix, next while those before are away".to_owned(),
-                Because::MaySendToo => "the same prefix, may send from there too".to_owned(),
-                Because::RouterNotAsked => "what is registered comes before networks".to_owned(),
-                _ => "the same prefix, listed later".to_owned(),
-            };
-            self.more(&format!("  passed over: {}   ({because})", place(row)));
-        }
-        let hidden = end.passed_over.len().saturating_sub(MAX_PASSED_OVER) as u64;
-        let more = hidden + end.passed_over_more;
-        if more > 0 {
-            self.more(&format!("  passed over: {more} more"));
         }
     }
 
@@ -134,6 +113,17 @@ impl Text {
                 self.more(reason.help());
             }
         }
+    }
+}
+
+/// Why a network does not count.
+fn why_not(row: &PassedOver) -> String {
+    match row.because {
+        Because::Away => {
+            format!("the same prefix first, but {} is not registered", row.row.gateway)
+        }
+        Because::RouterNotAsked => "what is registered comes before networks".to_owned(),
+        _ => why(row),
     }
 }
 
