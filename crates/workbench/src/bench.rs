@@ -12,6 +12,7 @@ mod idle;
 mod link;
 mod lossy;
 mod memory;
+mod phase;
 mod raw;
 mod relay;
 mod report;

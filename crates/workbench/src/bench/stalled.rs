@@ -14,8 +14,8 @@ use rtun_lab::tools::{TcpLoad, UdpSource};
 
 use super::{
     BenchError, CONGESTION_CONTROL,
-    echo::Echoes,
-    figure::{Figure, PING_PAUSE, warm_up},
+    figure::{Figure, warm_up},
+    phase::PhaseCount,
     raw::{PING_EVERY, RawHost},
     world::World,
 };
@@ -23,9 +23,6 @@ use super::{
 /// The third host's load: datagrams per second, and bytes of each.
 const RATE: f64 = 20_000.0;
 const PAYLOAD: usize = 1200;
-
-/// After a change, before anything is counted: buffers and queues towards the third host fill or drain.
-const SETTLE: Duration = Duration::from_millis(500);
 
 /// How long the third host waits for something to read or to do.
 const POLL: Duration = Duration::from_millis(10);
@@ -51,21 +48,13 @@ const PHASES: [StallPhase; 6] = [
     StallPhase::Alone,
 ];
 
-/// What was counted in one phase.
-#[derive(Debug, Default)]
-struct Count {
-    bytes: u64,
-    elapsed: Duration,
-    echoes: Echoes,
-}
-
 /// Four streams and an echo between two hosts: rates and echo times of each phase, and what the third host's not
 /// reading changes. It sends the same datagrams in both, so that making them costs the same.
 pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, BenchError> {
     let third = Third::start(world)?;
     let load = TcpLoad::start(&[world.flow(0, 1, false); 4], CONGESTION_CONTROL)?;
     thread::sleep(warm_up(during));
-    let mut counts: [Count; 3] = Default::default();
+    let mut counts: [PhaseCount; 3] = Default::default();
     for phase in PHASES {
         third.reads.store(phase != StallPhase::Stalled, Ordering::Relaxed);
         let _source = match phase {
@@ -75,24 +64,16 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
                 Some(UdpSource::start(from, world.inner_address(2), PAYLOAD, RATE)?)
             }
         };
-        thread::sleep(SETTLE);
-        let (before, start) = (load.arrived(), Instant::now());
-        let echoes = Echoes::during(world, PING_PAUSE, during / 2);
-        let count = &mut counts[phase as usize];
-        count.bytes += load.arrived() - before;
-        count.elapsed += start.elapsed();
-        count.echoes.extend(echoes);
+        counts[phase as usize].add(world, &load, during / 2);
     }
     load.stop()?;
     third.stop()?;
     Ok(figures(&counts))
 }
 
-fn figures(counts: &[Count; 3]) -> Vec<Figure> {
-    let rate = |count: &Count| count.bytes as f64 * 8.0 / 1e9 / count.elapsed.as_secs_f64();
-    let [alone, reading, stalled] = counts.each_ref().map(rate);
-    let p99 = |count: &Count| count.echoes.percentile_of_all(99.0);
-    let [alone99, reading99, stalled99] = counts.each_ref().map(p99);
+fn figures(counts: &[PhaseCount; 3]) -> Vec<Figure> {
+    let [alone, reading, stalled] = counts.each_ref().map(PhaseCount::rate);
+    let [alone99, reading99, stalled99] = counts.each_ref().map(PhaseCount::p99);
     vec![
         Figure::new("alone", "Gbit/s", alone),
         Figure::new("reading", "Gbit/s", reading),
@@ -170,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_stalled_host_is_compared_with_one_that_reads() {
-        let count = |bytes| Count { bytes, elapsed: Duration::from_secs(1), ..Count::default() };
+        let count =
+            |bytes| PhaseCount { bytes, elapsed: Duration::from_secs(1), ..PhaseCount::default() };
         let figures = figures(&[count(2_000_000_000), count(1_000_000_000), count(990_000_000)]);
         let value = |name: &str| figures.iter().find(|it| it.name == name).unwrap().value;
         assert_eq!(value("alone"), 16.0);

@@ -14,8 +14,8 @@ use rtun_lab::tools::TcpLoad;
 
 use super::{
     BenchError, CONGESTION_CONTROL,
-    echo::Echoes,
-    figure::{Figure, PING_PAUSE, warm_up},
+    figure::{Figure, warm_up},
+    phase::{PhaseCount, SETTLE},
     web_api::WebApi,
     world::World,
 };
@@ -37,22 +37,11 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// How soon the page ends.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Between a change and what is counted.
-const SETTLE: Duration = Duration::from_millis(500);
-
 /// The idle hub is looked at for this many times the length of a measurement: its CPU time is counted in ticks of 10 ms.
 const IDLE: u32 = 5;
 
 /// Whether the page is open, in an order that cancels a steady drift.
 const PHASES: [bool; 4] = [false, true, true, false];
-
-/// What was counted without the page, or with it.
-#[derive(Debug, Default)]
-struct WatchCount {
-    bytes: u64,
-    elapsed: Duration,
-    echoes: Echoes,
-}
 
 /// Four streams and an echo, with and without a page that shows everything and samples dropped packets; and the CPU time of a hub without
 /// traffic that the page looks at.
@@ -66,32 +55,26 @@ pub(super) fn measure(world: &World, during: Duration) -> Result<Vec<Figure>, Be
 
     let load = TcpLoad::start(&[world.flow(0, 1, false); 4], CONGESTION_CONTROL)?;
     thread::sleep(warm_up(during));
-    let mut counts: [WatchCount; 2] = Default::default();
+    let mut counts: [PhaseCount; 2] = Default::default();
     for watched in PHASES {
         let page = watched.then(|| LivePage::open(world)).transpose()?;
-        thread::sleep(SETTLE);
-        let (before, start) = (load.arrived(), Instant::now());
-        let echoes = Echoes::during(world, PING_PAUSE, during);
-        let count = &mut counts[usize::from(watched)];
-        count.bytes += load.arrived() - before;
-        count.elapsed += start.elapsed();
-        count.echoes.extend(echoes);
+        counts[usize::from(watched)].add(world, &load, during);
         page.map(LivePage::close).transpose()?;
     }
     load.stop()?;
     Ok(figures(&counts, idle))
 }
 
-fn figures([alone, watched]: &[WatchCount; 2], idle: f64) -> Vec<Figure> {
-    let rate = |count: &WatchCount| count.bytes as f64 * 8.0 / 1e9 / count.elapsed.as_secs_f64();
-    let p99 = |count: &WatchCount| count.echoes.percentile_of_all(99.0);
+fn figures(counts: &[PhaseCount; 2], idle: f64) -> Vec<Figure> {
+    let [alone, watched] = counts.each_ref().map(PhaseCount::rate);
+    let [alone99, watched99] = counts.each_ref().map(PhaseCount::p99);
     vec![
-        Figure::new("alone", "Gbit/s", rate(alone)),
-        Figure::new("watched", "Gbit/s", rate(watched)),
-        Figure::derived("kept", "%", 100.0 * rate(watched) / rate(alone).max(f64::MIN_POSITIVE)),
-        Figure::new("alone p99", "ms", p99(alone)),
-        Figure::new("watched p99", "ms", p99(watched)),
-        Figure::derived("added p99", "ms", p99(watched) - p99(alone)),
+        Figure::new("alone", "Gbit/s", alone),
+        Figure::new("watched", "Gbit/s", watched),
+        Figure::derived("kept", "%", 100.0 * watched / alone.max(f64::MIN_POSITIVE)),
+        Figure::new("alone p99", "ms", alone99),
+        Figure::new("watched p99", "ms", watched99),
+        Figure::derived("added p99", "ms", watched99 - alone99),
         Figure::derived("idle cpu", "%", idle),
     ]
 }
@@ -161,7 +144,7 @@ mod tests {
     #[test]
     fn with_the_page_is_compared_to_without() {
         let count =
-            |bytes| WatchCount { bytes, elapsed: Duration::from_secs(1), ..WatchCount::default() };
+            |bytes| PhaseCount { bytes, elapsed: Duration::from_secs(1), ..PhaseCount::default() };
         let figures = figures(&[count(1_000_000_000), count(980_000_000)], 0.05);
         let value = |name: &str| figures.iter().find(|it| it.name == name).unwrap().value;
         assert_eq!(value("alone"), 8.0);
