@@ -14,15 +14,15 @@ const UNNAMED: &str = "HUB";
 
 /// What the host that is asked about needs.
 pub(crate) fn answer(asked: &Asked, board: &Board) -> Result<Value, String> {
-    let text = |name: &str| asked.parameter(name).map(str::to_owned);
-    let needed =
-        |name: &str, what: &str| text(name).ok_or_else(|| format!("`{name}` is missing: {what}"));
+    let needed = |name: &str, what: &str| {
+        asked.text(name).ok_or_else(|| format!("`{name}` is missing: {what}"))
+    };
     let query = JoinQuery {
         host: needed("host", "the name that the host reports")?,
         addresses: needed("addresses", "the addresses of the host's device")?,
         namespace: asked.parsed("namespace")?,
-        service: text("service"),
-        transport: text("transport"),
+        service: asked.text("service"),
+        transport: asked.text("transport"),
     };
     let hub = match asked.parameter("hub") {
         Some(name) if !is_host_part(name) => {

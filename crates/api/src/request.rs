@@ -33,6 +33,11 @@ impl Asked {
         self.query.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// The same, to keep.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        self.parameter(name).map(str::to_owned)
+    }
+
     /// The same, as something else; an error says what is wrong.
     pub(crate) fn parsed<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, String> {
         let Some(text) = self.parameter(name) else { return Ok(None) };

@@ -324,7 +324,7 @@ impl Office {
                 config::answer(action, endpoint.method, &asked, &self.desk, &self.board).await
             }
             Action::View(action) => {
-                v1::answer(action, &asked, &access.prefix, role, (&self.board, &self.streams))
+                v1::answer(action, &asked, &access.prefix, role, &self.board, &self.streams)
             }
         }
     }

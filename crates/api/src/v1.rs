@@ -19,29 +19,14 @@ use crate::{
     request::Asked,
 };
 
-/// A stream of events, if there is a place for one more.
-fn follow(asked: &Asked, board: &Board, places: &Arc<Semaphore>) -> ApiAnswer {
-    let refusal = |status, why: &str| ApiAnswer::refusal(Form::Own, status, why);
-    let since = match asked.parsed("since") {
-        Ok(since) => since,
-        Err(why) => return refusal(StatusCode::BAD_REQUEST, &why),
-    };
-    match Arc::clone(places).try_acquire_owned() {
-        Ok(place) => ApiAnswer::events(events::follow(board, since, place)),
-        Err(_) => {
-            let why = format!("{} follow the events already: close another page", events::STREAMS);
-            refusal(StatusCode::SERVICE_UNAVAILABLE, &why)
-        }
-    }
-}
-
-/// Answers at a path under `/v1`; `role` is that of who asks.
+/// Answers at a path under `/v1`; `role` is that of who asks, `places` are those for streams of events.
 pub(crate) fn answer(
     action: ViewAction,
     asked: &Asked,
     prefix: &str,
     role: &str,
-    (board, places): (&Board, &Arc<Semaphore>),
+    board: &Board,
+    places: &Arc<Semaphore>,
 ) -> ApiAnswer {
     let answer = match action {
         ViewAction::Status => Ok(ApiAnswer::json(&board.status())),
@@ -59,13 +44,24 @@ pub(crate) fn answer(
         ViewAction::SampleDrops => sample_drops(asked, board),
         ViewAction::Series => series(asked, board),
         ViewAction::Problems => Ok(all_problems(board)),
-        ViewAction::Events => return follow(asked, board, places),
+        ViewAction::Events => asked.parsed("since").map(|since| follow(since, board, places)),
         ViewAction::Page => Ok(page::file("index.html").unwrap_or_else(no_file)),
         ViewAction::PageFile => Ok(page::file(asked.name("name")).unwrap_or_else(no_file)),
         ViewAction::Join => join::answer(asked, board).map(|answer| ApiAnswer::json(&answer)),
         ViewAction::OpenApi => Ok(ApiAnswer::json(&openapi::description(prefix))),
     };
     answer.unwrap_or_else(|why| ApiAnswer::refusal(Form::Own, StatusCode::BAD_REQUEST, &why))
+}
+
+/// A stream of the events after the one of this number, if there is a place for one more.
+fn follow(since: Option<u64>, board: &Board, places: &Arc<Semaphore>) -> ApiAnswer {
+    match Arc::clone(places).try_acquire_owned() {
+        Ok(place) => ApiAnswer::events(events::follow(board, since, place)),
+        Err(_) => {
+            let why = format!("{} follow the events already: close another page", events::STREAMS);
+            ApiAnswer::refusal(Form::Own, StatusCode::SERVICE_UNAVAILABLE, &why)
+        }
+    }
 }
 
 fn no_file() -> ApiAnswer {
@@ -82,9 +78,9 @@ fn overview(role: &str, board: &Board) -> ApiAnswer {
 
 fn hosts(asked: &Asked) -> Result<HostQuery, String> {
     Ok(HostQuery {
-        search: text(asked, "search"),
+        search: asked.text("search"),
         namespace: asked.parsed("namespace")?,
-        service: text(asked, "service"),
+        service: asked.text("service"),
         sort: word(asked, "sort")?.unwrap_or_default(),
         order: word(asked, "order")?,
         part: part(asked)?,
@@ -92,15 +88,15 @@ fn hosts(asked: &Asked) -> Result<HostQuery, String> {
 }
 
 fn namespaces(asked: &Asked) -> Result<NamespaceQuery, String> {
-    let (search, service) = (text(asked, "search"), text(asked, "service"));
+    let (search, service) = (asked.text("search"), asked.text("service"));
     Ok(NamespaceQuery { search, service, part: part(asked)? })
 }
 
 fn routes(asked: &Asked) -> Result<RouteQuery, String> {
     Ok(RouteQuery {
-        search: text(asked, "search"),
+        search: asked.text("search"),
         namespace: asked.parsed("namespace")?,
-        service: text(asked, "service"),
+        service: asked.text("service"),
         dead: asked.parsed("dead")?.unwrap_or_default(),
         unused_for: match asked.parsed("unused_for")? {
             Some(seconds) => Some(
@@ -111,10 +107,6 @@ fn routes(asked: &Asked) -> Result<RouteQuery, String> {
         },
         part: part(asked)?,
     })
-}
-
-fn text(asked: &Asked, name: &str) -> Option<String> {
-    asked.parameter(name).map(str::to_owned)
 }
 
 /// One of the words of `T`.
@@ -184,9 +176,9 @@ fn inquiry(asked: &Asked) -> Result<Inquiry, String> {
     Ok(Inquiry {
         source: address("source")?,
         destination: address("destination")?,
-        from: text(asked, "from"),
-        namespace: text(asked, "namespace"),
-        service: text(asked, "service"),
+        from: asked.text("from"),
+        namespace: asked.text("namespace"),
+        service: asked.text("service"),
         ttl: asked.parsed("ttl")?.unwrap_or(64),
         vlan: asked.parsed("vlan")?.unwrap_or(0),
     })
