@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -92,6 +92,21 @@ fn an_address_in_use_is_said_and_ends_the_program() {
     let failed = rtun(folder.path(), &["-C", table, "-L", &service], "");
     assert_eq!(failed.status.code(), Some(1), "{}", text(&failed.stderr));
     assert!(text(&failed.stderr).contains("in use"), "{}", text(&failed.stderr));
+}
+
+#[test]
+fn printing_a_configuration_asks_nobody_for_hubs() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let url = format!("http://{}/hubs", listener.local_addr().unwrap());
+    let hop = format!(r#"{{"name": "hop", "http": {{"url": "{url}"}}}}"#);
+    let config = format!(r#"{{"chains": [{{"name": "hub", "hops": [{hop}]}}]}}"#);
+    let host = ["-L", "tun:///host-1?net=192.168.123.1/24"];
+    let printed = rtun(folder.path(), &[&["-C", &config, "-O", "json"], &host[..]].concat(), "");
+    assert!(printed.status.success(), "{}", text(&printed.stderr));
+    assert!(text(&printed.stdout).contains(&url), "{}", text(&printed.stdout));
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]
