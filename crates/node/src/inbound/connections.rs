@@ -6,6 +6,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -217,12 +218,8 @@ impl<S: StreamService> Connections<S> {
                     let worker = slot.handle().clone();
                     let listener = Arc::clone(&listener);
                     let receiving =
-                        Arc::clone(&self).receive(listener, incoming, peer, waiting, slot);
-                    let counted_while_received = async move {
-                        let _counted = counted;
-                        receiving.await;
-                    };
-                    self.tasks.spawn_on(counted_while_received, &worker);
+                        Arc::clone(&self).receive(listener, incoming, peer, waiting, slot, counted);
+                    self.tasks.spawn_on(receiving, &worker);
                 }
                 Err(error) => {
                     self.descriptors.accept_failed(&self.service, &error);
@@ -250,7 +247,8 @@ impl<S: StreamService> Connections<S> {
         Ok(counted)
     }
 
-    /// A connection's task: does its transport's handshakes, then serves its hosts.
+    /// A connection's task: does its transport's handshakes, then serves its hosts. The connection takes its slot of a worker, and is
+    /// counted, until then.
     async fn receive(
         self: Arc<Self>,
         listener: Arc<HubListener>,
@@ -258,6 +256,7 @@ impl<S: StreamService> Connections<S> {
         peer: SocketAddr,
         waiting: PendingConnection,
         _slot: WorkerSlot,
+        _counted: Option<S::CountedConnection>,
     ) {
         let since = Instant::now();
         // Boxed, so that the memory of the handshakes is freed when the host is admitted.
@@ -275,11 +274,11 @@ impl<S: StreamService> Connections<S> {
                 };
                 // A trusted proxy may have named another client.
                 let peer = stream.peer;
-                let admitting = async {
+                let admitting = Box::pin(async {
                     let result = self.admit(stream, &waiting).await;
                     drop(waiting);
                     result
-                };
+                });
                 self.serve(peer, since, admitting).await;
             }
             Some(Ok((Established::Many(streams), waiting))) => {
@@ -388,24 +387,24 @@ impl<S: StreamService> Connections<S> {
         };
         let waiting = PendingConnection { slot: None, deadline: self.deadline() };
         let mut counted = None;
-        let admitting = async {
+        let admitting = Box::pin(async {
             let admitted = self.admit(stream, &waiting).await?;
             counted = Some(Counted::new(hosts));
             Ok(admitted)
-        };
+        });
         self.serve(peer, since, admitting).await;
         drop(counted);
     }
 
-    /// Serves the host that is admitted by `admitting` until it leaves.
+    /// Serves the host that is admitted by `admitting` until it leaves. That is boxed, so that its memory is freed then.
     async fn serve(
         &self,
         peer: SocketAddr,
         since: Instant,
-        admitting: impl Future<Output = Result<S::Admitted, AdmissionError>>,
+        admitting: Pin<Box<impl Future<Output = Result<S::Admitted, AdmissionError>>>>,
     ) {
         let _ended = DurationObserver { lasted: &self.lasted, since };
-        match self.stop.run_until_cancelled(Box::pin(admitting)).await {
+        match self.stop.run_until_cancelled(admitting).await {
             None => {}
             Some(Ok(admitted)) => {
                 self.admissions.count_admitted();
