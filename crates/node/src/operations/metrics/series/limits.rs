@@ -1,4 +1,4 @@
-//! Series of limits and quotas, of hubs and hosts.
+//! Series of limits and quotas, of all kinds of service.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -7,20 +7,17 @@ use crate::{
         board::MetricsSample,
         metrics::page::{Labels, MetricsPage, truth},
     },
-    report::{LimitReport, QuotaReport},
+    report::{KindReport, LimitReport, QuotaReport},
 };
 
 pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt::Result {
     let mut limited: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
-    // What a whole service shares is the same for each of its hosts.
+    // What a whole service shares is the same for each of its hosts or clients.
     let mut rates: BTreeMap<(&str, &str, &str), u64> = BTreeMap::new();
-    let of_hubs = sample.hubs().flat_map(|(service, hub)| {
-        hub.hosts().flat_map(|host| &host.limits).map(move |limit| (service, limit))
-    });
-    let of_devices = sample
-        .devices()
-        .flat_map(|(service, device)| device.limits.iter().map(move |limit| (service, limit)));
-    for (service, limit) in of_hubs.chain(of_devices) {
+    let services = || sample.status.services.iter().map(|it| (&*it.name, &it.kind));
+    for (service, limit) in services()
+        .flat_map(|(service, kind)| limits_of(kind).into_iter().map(move |limit| (service, limit)))
+    {
         let LimitReport { limiter, scope, input, output } = limit;
         *limited.entry((service, limiter, scope)).or_default() += 1;
         if scope == "service" {
@@ -44,14 +41,9 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
             (labels(&words), rate as f64)
         }),
     )?;
-    let quotas: Vec<(&str, &QuotaReport)> =
-        sample
-            .hubs()
-            .flat_map(|(service, hub)| hub.quotas.iter().map(move |quota| (service, quota)))
-            .chain(sample.devices().flat_map(|(service, device)| {
-                device.quotas.iter().map(move |quota| (service, quota))
-            }))
-            .collect();
+    let quotas: Vec<(&str, &QuotaReport)> = services()
+        .flat_map(|(service, kind)| quotas_of(kind).iter().map(move |quota| (service, quota)))
+        .collect();
     for (name, help, of) in [
         (
             "rtun_quota_used_bytes",
@@ -76,6 +68,31 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         )?;
     }
     Ok(())
+}
+
+/// The limits of each of its connections, clients or devices.
+fn limits_of(kind: &KindReport) -> Vec<&LimitReport> {
+    match kind {
+        KindReport::Hub(hub) => hub.hosts().flat_map(|host| &host.limits).collect(),
+        KindReport::Host(device) => device.limits.iter().collect(),
+        KindReport::UdpServer(server) => server.clients.iter().flat_map(|it| &it.limits).collect(),
+        KindReport::UdpClient(client) => client.limits.iter().collect(),
+        KindReport::Relay(relay) => relay.clients.iter().flat_map(|it| &it.limits).collect(),
+        KindReport::TapServer(server) => server.clients.iter().flat_map(|it| &it.limits).collect(),
+        KindReport::TapClient(client) => client.limits.iter().collect(),
+    }
+}
+
+fn quotas_of(kind: &KindReport) -> &[QuotaReport] {
+    match kind {
+        KindReport::Hub(hub) => &hub.quotas,
+        KindReport::Host(device) => &device.quotas,
+        KindReport::UdpServer(server) => &server.quotas,
+        KindReport::UdpClient(client) => &client.quotas,
+        KindReport::Relay(relay) => &relay.quotas,
+        KindReport::TapServer(server) => &server.quotas,
+        KindReport::TapClient(client) => &client.quotas,
+    }
 }
 
 fn labels(words: &[(&'static str, &str)]) -> Labels {
