@@ -13,6 +13,8 @@ mod flood;
 mod grpc;
 #[path = "limits/said.rs"]
 mod said;
+#[path = "limits/shared.rs"]
+mod shared;
 
 use std::{
     fs,

@@ -3,7 +3,6 @@
 
 mod exposure;
 mod quotas;
-mod shared_limits;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -48,7 +47,6 @@ pub(crate) fn check(config: &Config, context: &Context<'_>, views: &ListenerView
     let listeners = hubs.iter().map(|hub| &hub.listeners);
     listened_twice(listeners.chain(relays.iter().map(|relay| &relay.listeners)).flatten());
     devices_twice(config, context);
-    shared_limits::check(config, context);
     names_by_case(config, context);
 }
 

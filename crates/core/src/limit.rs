@@ -10,7 +10,7 @@ mod size;
 mod traffic;
 
 pub use self::{
-    connections::{ConnectionGuard, ConnectionLimiter, ConnectionsExceeded},
+    connections::{ConnectionGuard, ConnectionLimiter, ConnectionsExceeded, CountedConnections},
     quota::{QuotaDirection, QuotaMeter, QuotaTerms, QuotaUse},
     requests::{RequestLimiter, RequestsExceeded},
     scope::{LimitRow, LimitScope, ScopedLimits},

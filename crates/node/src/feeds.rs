@@ -9,7 +9,7 @@ use rtun_core::{
     parse_request_limits, parse_routes, parse_rules, parse_traffic_limits, parse_users,
 };
 use rtun_settings::{
-    Config, HostSettings, HostsLine, HubRules, LimitRow, LookedUpName, Matcher, Named, Provider,
+    Config, HostsLine, HubRules, LimitRow, LookedUpName, Matcher, Named, NamedLimiters, Provider,
     ServiceKind, SourceSettings, TrafficLimit,
 };
 use rtun_state::StateDir;
@@ -73,24 +73,10 @@ impl Feeds {
     ) -> Result<Self, FeedError> {
         let mut next = Self::new(self.surroundings.clone());
         let around = FeedContext { surroundings: &self.surroundings, snapshots };
-        let limiters = |kind| FeedKind { kind, max_rows: MAX_ROWS, parse: parse_traffic_limits };
         for service in &config.services {
             next.open_hosts(self, service.kind.lookups(), &around)?;
-            let hub = match &service.kind {
-                ServiceKind::Hub(hub) => hub,
-                ServiceKind::Host(host) => {
-                    if let Some(limiter) = &host.limits.traffic {
-                        let how = limiters("limiter");
-                        next.traffic.open(&self.traffic, &limiter.limits, &how, &around)?;
-                    }
-                    continue;
-                }
-                ServiceKind::UdpServer(_)
-                | ServiceKind::UdpClient(_)
-                | ServiceKind::TapServer(_)
-                | ServiceKind::TapClient(_)
-                | ServiceKind::Relay(_) => continue,
-            };
+            next.open_limiters(self, service.kind.limiters(), &around)?;
+            let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
                 let how = FeedKind {
@@ -112,20 +98,6 @@ impl Feeds {
                 let how = FeedKind { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
                 next.matchers.open(&self.matchers, &admission.matchers, &how, &around)?;
             }
-            let limits = &hub.rules.limits;
-            for limiter in limits.traffic_limiters() {
-                next.traffic.open(&self.traffic, limiter, &limiters("limiter"), &around)?;
-            }
-            if let Some(limiter) = &limits.connections {
-                let parse = parse_connection_limits;
-                let how = FeedKind { kind: "climiter", max_rows: MAX_ROWS, parse };
-                next.connections.open(&self.connections, limiter, &how, &around)?;
-            }
-            if let Some(limiter) = &limits.requests {
-                let parse = parse_request_limits;
-                let how = FeedKind { kind: "rlimiter", max_rows: MAX_ROWS, parse };
-                next.requests.open(&self.requests, limiter, &how, &around)?;
-            }
         }
         next.ready().await;
         Ok(next)
@@ -145,7 +117,30 @@ impl Feeds {
         Ok(())
     }
 
-    /// Only the feeds that `rules` use.
+    /// Adds the feeds of limiters.
+    fn open_limiters(
+        &mut self,
+        before: &Self,
+        named: NamedLimiters<'_>,
+        around: &FeedContext<'_>,
+    ) -> Result<(), FeedError> {
+        let max_rows = MAX_ROWS;
+        for limiter in named.traffic.iter().chain(&named.hosts) {
+            let how = FeedKind { kind: "limiter", max_rows, parse: parse_traffic_limits };
+            self.traffic.open(&before.traffic, &limiter.limits, &how, around)?;
+        }
+        if let Some(limiter) = named.connections {
+            let how = FeedKind { kind: "climiter", max_rows, parse: parse_connection_limits };
+            self.connections.open(&before.connections, limiter, &how, around)?;
+        }
+        if let Some(limiter) = named.requests {
+            let how = FeedKind { kind: "rlimiter", max_rows, parse: parse_request_limits };
+            self.requests.open(&before.requests, limiter, &how, around)?;
+        }
+        Ok(())
+    }
+
+    /// Only the feeds that `rules` use, but for those of limiters, which the process has.
     pub(crate) fn of(&self, rules: &HubRules) -> Self {
         let admissions = rules.admissions.iter();
         Self {
@@ -153,19 +148,8 @@ impl Feeds {
             rules: self.rules.only(&rules.ingress),
             users: self.users.only(rules.authers.iter().flatten()),
             matchers: self.matchers.only(admissions.map(|admission| &admission.matchers)),
-            traffic: self.traffic.only(rules.limits.traffic_limiters()),
-            connections: self.connections.only(&rules.limits.connections),
-            requests: self.requests.only(&rules.limits.requests),
-            hosts: Fed::default(),
-            surroundings: self.surroundings.clone(),
+            ..Self::new(self.surroundings.clone())
         }
-    }
-
-    /// Only the feeds that a host uses.
-    pub(crate) fn of_host(&self, host: &HostSettings) -> Self {
-        let limiter = host.limits.traffic.iter();
-        let traffic = self.traffic.only(limiter.map(|limiter| &limiter.limits));
-        Self { traffic, ..Self::new(self.surroundings.clone()) }
     }
 
     /// Only the feeds that tables of these names use.
@@ -195,22 +179,16 @@ impl Feeds {
         self.matchers.get(&matchers.name)
     }
 
-    /// The rows of a limiter in rising order of priority, those of the configuration first.
-    pub(crate) fn traffic_limits(
-        &self,
-        limiter: &Named<LimitRow<TrafficLimit>>,
-    ) -> Vec<LimitRow<TrafficLimit>> {
-        self.traffic.rows(limiter)
+    pub(crate) fn traffic_limits(&self, limiter: &str) -> Vec<Arc<Feed<LimitRow<TrafficLimit>>>> {
+        self.traffic.get(limiter)
     }
 
-    /// The same of a `climiter`.
-    pub(crate) fn connection_limits(&self, limiter: &Named<LimitRow<u32>>) -> Vec<LimitRow<u32>> {
-        self.connections.rows(limiter)
+    pub(crate) fn connection_limits(&self, limiter: &str) -> Vec<Arc<Feed<LimitRow<u32>>>> {
+        self.connections.get(limiter)
     }
 
-    /// The same of an `rlimiter`.
-    pub(crate) fn request_limits(&self, limiter: &Named<LimitRow<f64>>) -> Vec<LimitRow<f64>> {
-        self.requests.rows(limiter)
+    pub(crate) fn request_limits(&self, limiter: &str) -> Vec<Arc<Feed<LimitRow<f64>>>> {
+        self.requests.get(limiter)
     }
 
     /// One receiver for each feed; see [`Feed::changes`].

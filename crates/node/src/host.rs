@@ -26,7 +26,7 @@ use self::{
     session::Introduction,
 };
 use crate::{
-    counters::{CountedAt, NamedMeter},
+    counters::CountedAt,
     device::{
         DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
         mark_own,
@@ -34,6 +34,7 @@ use crate::{
     dial::{Hubs, NameTables, SetupError, address_book},
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
+    limiters::ServiceMeters,
     runtime::{duties::Duty, machine::Machine, surroundings::Surroundings, workers::WorkerSlot},
 };
 
@@ -48,7 +49,7 @@ pub(crate) struct HostService {
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
-    /// Keeps its limits up to date.
+    /// Asks the plugin of its limiter.
     limiting: Duty,
     keeping: DeviceTask,
     _slot: WorkerSlot,
@@ -218,10 +219,14 @@ impl HostService {
     pub(crate) fn limit(
         &self,
         limits: &HostLimits,
-        feeds: Feeds,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
     ) -> Result<(), HostError> {
-        self.progress.limiter.apply(limits.traffic.as_ref(), feeds, meters)
+        if self.progress.limiter.apply(limits.traffic.as_ref(), meters)?
+            && let Some(session) = &*self.progress.session.load()
+        {
+            self.progress.limit(session);
+        }
+        Ok(())
     }
 
     /// Writes the report to the log.

@@ -38,15 +38,17 @@ pub use self::{
     watched::Amounts,
 };
 use self::{
+    limiters::HubLimiters,
     registry::{Registry, RegistryStats},
     streams::HubStreams,
     upkeep::Upkeep,
 };
 use crate::{
-    counters::{NamedMeter, QuotaGroup},
+    counters::QuotaGroup,
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
+    limiters::ServiceMeters,
     link::EndReason,
     observers::Observed,
     recorders::ServiceRecorders,
@@ -74,9 +76,9 @@ pub(crate) struct HubServiceView {
     listeners: Arc<[ListenerView]>,
 }
 
-/// What counts and records what passes a hub, besides its own counters.
+/// What limits, counts and records what passes a hub, besides its own counters.
 pub(crate) struct HubMeters {
-    pub(crate) quotas: Vec<NamedMeter>,
+    pub(crate) shared: ServiceMeters,
     /// Where its hosts are counted for an observer.
     pub(crate) observed: Option<Arc<Observed>>,
     /// Who is given the address of each connection.
@@ -112,9 +114,11 @@ impl HubService {
         let listeners = Listeners::open(service, config.listeners(), &workers, machine)?;
         let views = Arc::clone(&listeners.views);
         let quotas = Arc::<QuotaGroup>::default();
-        let HubMeters { quotas: meters, observed, recorders } = meters;
-        quotas.set(meters);
-        let registry = Registry::new(service, rules, Arc::clone(&quotas), observed, machine);
+        let HubMeters { shared, observed, recorders } = meters;
+        quotas.set(shared.quotas);
+        let limiters = HubLimiters::new(&config.rules.limits, shared.limiters);
+        let counted = Arc::clone(&quotas);
+        let registry = Registry::new(service, rules, limiters, counted, observed, machine);
         let registry = Arc::new(registry);
         let streams = HubStreams { service: service.to_owned(), registry };
         let timeout = config.handshake_timeout;
@@ -141,11 +145,12 @@ impl HubService {
         &self,
         config: &rtun_settings::HubSettings,
         feeds: Feeds,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
     ) -> Result<(), RulesError> {
         let registry = &self.connections.served.registry;
         self.upkeep.apply(registry, &config.rules, feeds).await?;
-        self.quotas.set(meters);
+        registry.limit(&config.rules.limits, meters.limiters);
+        self.quotas.set(meters.quotas);
         self.connections.limit_handshakes(config.handshake_timeout);
         Ok(())
     }

@@ -9,6 +9,7 @@ mod host;
 mod hub;
 mod inbound;
 mod json;
+mod limiters;
 mod link;
 mod node;
 mod observers;

@@ -12,9 +12,12 @@ mod reading;
 mod shaped_queue;
 
 use std::{
-    io, mem,
+    io,
     ops::Range,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,13 +54,22 @@ pub(crate) const FAREWELL: Duration = Duration::from_secs(1);
 pub(crate) struct Link {
     outbox: Outbox,
     echoes: LinkEchoes,
-    /// The limits of what is received, and what counts that is lost to them; until [`Link::run`] takes them.
-    input: Mutex<(ShaperSet, Arc<Counters>)>,
+    input: LinkInput,
     budget: Arc<Budget>,
     /// Counts what is sent to the peer, and what is lost before that.
     sent: Arc<Counters>,
     end: OnceLock<LinkEnd>,
     ended: CancellationToken,
+}
+
+/// The limits of what a link receives.
+struct LinkInput {
+    /// Until the link takes them.
+    next: Mutex<Option<ShaperSet>>,
+    /// Whether there are some to take.
+    is_next: AtomicBool,
+    /// Counts what is lost to them; from the beginning of [`Link::run`] on that of then.
+    counters: Mutex<Arc<Counters>>,
 }
 
 /// Takes the frames that a link receives.
@@ -88,7 +100,7 @@ impl Link {
         Self {
             outbox: Outbox::new(stream, content, budget),
             echoes: LinkEchoes::default(),
-            input: Mutex::new((ShaperSet::default(), Arc::clone(&sent))),
+            input: LinkInput::new(Arc::clone(&sent)),
             budget: Arc::clone(budget),
             sent,
             end: OnceLock::new(),
@@ -104,7 +116,13 @@ impl Link {
     /// What is received, and from now on what is sent, keeps to these limits. What is received and lost to them, or to quotas,
     /// counts in `received`. To be called before [`Link::run`].
     pub(crate) fn limit(&self, input: ShaperSet, output: ShaperSet, received: &Arc<Counters>) {
-        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = (input, Arc::clone(received));
+        *lock(&self.input.counters) = Arc::clone(received);
+        self.change_limits(input, output);
+    }
+
+    /// From now on it keeps to these limits.
+    pub(crate) fn change_limits(&self, input: ShaperSet, output: ShaperSet) {
+        self.input.change(input);
         self.outbox.limit(output);
     }
 
@@ -244,11 +262,9 @@ impl Link {
         receiver: &mut impl Receiver,
         mut buffer: FrameBuffer,
     ) -> LinkEnd {
-        let (shapers, received) = {
-            let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-            (mem::take(&mut input.0), Arc::clone(&input.1))
-        };
+        let received = Arc::clone(&lock(&self.input.counters));
         let content = self.outbox.content();
+        let shapers = self.input.take().unwrap_or_default();
         let mut inbound = Inbound::new(shapers, content, &self.budget, received);
         let consumed = inbound.take(buffer.filled(), receiver);
         buffer.consume(consumed);
@@ -260,11 +276,13 @@ impl Link {
             let arrived = tokio::select! {
                 arrived = reader.next(stream, &mut buffer, receiver, &ask) => arrived,
                 () = inbound.ready() => {
+                    self.renew(&mut inbound);
                     inbound.release(receiver);
                     turns.after_read().await;
                     continue;
                 }
             };
+            self.renew(&mut inbound);
             match arrived {
                 Ok(Arrived::Stream) => {
                     let consumed = inbound.take(buffer.filled(), receiver);
@@ -289,6 +307,13 @@ impl Link {
         }
     }
 
+    /// What is received keeps to other limits, if there are other ones.
+    fn renew(&self, inbound: &mut Inbound) {
+        if let Some(shapers) = self.input.take() {
+            inbound.limit(shapers);
+        }
+    }
+
     /// From now on every frame is dropped and counted, also the queued ones, and the stream is released.
     pub(crate) fn close(&self) {
         self.outbox.close(&self.sent);
@@ -306,6 +331,34 @@ impl Link {
             }
         }
     }
+}
+
+impl LinkInput {
+    fn new(counters: Arc<Counters>) -> Self {
+        let (next, is_next) = (Mutex::default(), AtomicBool::new(false));
+        Self { next, is_next, counters: Mutex::new(counters) }
+    }
+
+    fn change(&self, shapers: ShaperSet) {
+        let mut next = lock(&self.next);
+        *next = Some(shapers);
+        self.is_next.store(true, Ordering::Relaxed);
+    }
+
+    /// One relaxed load, unless the limits have changed.
+    fn take(&self) -> Option<ShaperSet> {
+        if !self.is_next.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut next = lock(&self.next);
+        self.is_next.store(false, Ordering::Relaxed);
+        next.take()
+    }
+}
+
+/// What a poisoned lock guards is whole: it is only replaced.
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Link {

@@ -18,6 +18,7 @@ use crate::{
     hooks::{HookFacts, Hooks},
     host::{HostError, HostLimiter, HostService, differ_in_hubs_only},
     hub::{HubError, HubMeters, HubService, RulesError},
+    limiters::{LimiterBook, ServiceMeters},
     observers::{ObserverBook, ObserverError},
     operations::{
         board::{Board, View},
@@ -45,6 +46,7 @@ pub struct Node {
     running: BTreeMap<String, Running>,
     feeds: Feeds,
     quotas: QuotaBook,
+    limiters: LimiterBook,
     observers: ObserverBook,
     recorders: RecorderBook,
     machine: Machine,
@@ -181,6 +183,7 @@ impl Node {
             running: BTreeMap::new(),
             feeds: Feeds::new(machine.surroundings.clone()),
             quotas: QuotaBook::new(),
+            limiters: LimiterBook::new(&machine),
             observers: ObserverBook::default(),
             recorders: RecorderBook::default(),
             workers,
@@ -255,6 +258,7 @@ impl Node {
     async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
         let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
         self.quotas.open(config, self.machine.state.as_ref()).await?;
+        self.limiters.open(config, &feeds).await;
         let mut done = Vec::new();
         for service in &config.services {
             let name = &service.name;
@@ -280,6 +284,7 @@ impl Node {
             self.say(&name, "stopped");
             info!(service = name, "service removed");
         }
+        self.limiters.commit(config, &feeds).await;
         self.feeds = feeds;
         self.quotas.commit(config).await;
         Ok(())
@@ -372,13 +377,13 @@ impl Node {
             return Ok(Step::Nothing);
         }
         let before = running.config.clone();
+        let meters = ServiceMeters::of(kind, &self.limiters, &self.quotas).await;
         match (&running.service, &before.kind, kind) {
             // Commands are for services that start or stop.
             _ if before.kind == *kind => running.config = config.clone(),
             (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
                 if old.listeners().eq(new.listeners()) =>
             {
-                let meters = self.quotas.meters(kind.volumes());
                 hub.apply(new, feeds.of(&new.rules), meters).await?;
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
@@ -386,7 +391,7 @@ impl Node {
             (RunningService::Host(host), ServiceKind::Host(old), ServiceKind::Host(new))
                 if HostSettings { limits: new.limits.clone(), ..old.clone() } == *new =>
             {
-                host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
+                host.limit(&new.limits, meters)?;
                 running.config = config.clone();
                 info!(service = name, "limits replaced");
             }
@@ -394,7 +399,7 @@ impl Node {
                 if differ_in_hubs_only(old, new) =>
             {
                 let next = host.next_hubs(new, feeds, &self.machine)?;
-                host.limit(&new.limits, feeds.of_host(new), self.quotas.meters(kind.volumes()))?;
+                host.limit(&new.limits, meters)?;
                 host.steer(next).await;
                 running.config = config.clone();
                 info!(service = name, "hubs replaced");
@@ -404,14 +409,14 @@ impl Node {
                 ServiceKind::UdpServer(old),
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
-                server.apply(new, self.quotas.meters(kind.volumes()));
+                server.apply(new, meters);
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
             (RunningService::Relay(relay), ServiceKind::Relay(old), ServiceKind::Relay(new))
                 if listen_alike(old, new) =>
             {
-                relay.apply(new, self.quotas.meters(kind.volumes()));
+                relay.apply(new, meters);
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
@@ -420,7 +425,7 @@ impl Node {
                 ServiceKind::TapServer(old),
                 ServiceKind::TapServer(new),
             ) if differ_in_tap_rules_only(old, new) => {
-                server.apply(new, self.quotas.meters(kind.volumes()));
+                server.apply(new, meters);
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
@@ -429,7 +434,7 @@ impl Node {
                 ServiceKind::UdpClient(old),
                 ServiceKind::UdpClient(new),
             ) if UdpClientSettings { limits: new.limits.clone(), ..old.clone() } == *new => {
-                client.limit(&new.limits, self.quotas.meters(kind.volumes()));
+                client.limit(&new.limits, meters);
                 running.config = config.clone();
                 info!(service = name, "limits replaced");
             }
@@ -438,7 +443,7 @@ impl Node {
                 ServiceKind::TapClient(old),
                 ServiceKind::TapClient(new),
             ) if TapClientSettings { limits: new.limits.clone(), ..old.clone() } == *new => {
-                client.limit(&new.limits, self.quotas.meters(kind.volumes()));
+                client.limit(&new.limits, meters);
                 running.config = config.clone();
                 info!(service = name, "limits replaced");
             }
@@ -502,18 +507,18 @@ impl Node {
         let Service { name, kind, hooks, recordings, .. } = config;
         let recorders = self.recorders.of(recordings);
         let hooks = Hooks { service: name, settings: hooks, machine };
-        let meters = self.quotas.meters(kind.volumes());
+        let meters = ServiceMeters::of(kind, &self.limiters, &self.quotas).await;
         match kind {
             ServiceKind::Hub(config) => {
                 let feeds = feeds.of(&config.rules);
                 let workers = Arc::clone(workers);
                 let observed = self.observers.clients(name);
-                let meters = HubMeters { quotas: meters, observed, recorders };
+                let meters = HubMeters { shared: meters, observed, recorders };
                 let hub = HubService::start(name, config, hooks, feeds, meters, workers, machine);
                 Ok(RunningService::Hub(hub.await?))
             }
             ServiceKind::Host(config) => {
-                let limiter = HostLimiter::of(config, feeds.of_host(config), meters)?;
+                let limiter = HostLimiter::of(config, meters)?;
                 let slot = workers.take_slot();
                 let host = HostService::start(name, config, hooks, limiter, feeds, machine, slot);
                 Ok(RunningService::Host(host.await?))

@@ -11,13 +11,14 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 19] = [
+const ALLOWED: [(&str, &[&str]); 20] = [
     ("json", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
     ("hooks", &["runtime"]),
     ("feeds", &["runtime"]),
     ("quotas", &["counters"]),
+    ("limiters", &["counters", "feeds", "quotas", "runtime"]),
     ("observers", &["runtime"]),
     ("recorders", &["runtime"]),
     ("link", &["counters", "runtime"]),
@@ -31,6 +32,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "feeds",
             "hooks",
             "inbound",
+            "limiters",
             "link",
             "observers",
             "recorders",
@@ -39,7 +41,10 @@ const ALLOWED: [(&str, &[&str]); 19] = [
         ],
     ),
     ("device", &["hooks", "report"]),
-    ("host", &["counters", "device", "dial", "feeds", "hooks", "link", "report", "runtime"]),
+    (
+        "host",
+        &["counters", "device", "dial", "feeds", "hooks", "limiters", "link", "report", "runtime"],
+    ),
     (
         "udp_tunnel",
         &[
@@ -49,6 +54,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "feeds",
             "hooks",
             "inbound",
+            "limiters",
             "link",
             "recorders",
             "report",
@@ -77,6 +83,7 @@ const ALLOWED: [(&str, &[&str]); 19] = [
             "hooks",
             "host",
             "hub",
+            "limiters",
             "observers",
             "operations",
             "quotas",

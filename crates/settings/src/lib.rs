@@ -95,6 +95,24 @@ impl ServiceKind {
         }
     }
 
+    /// The limiters that it names.
+    pub fn limiters(&self) -> NamedLimiters<'_> {
+        let of_tunnel = |limits| NamedLimiters::of_traffic(TunnelLimitSettings::limiter(limits));
+        match self {
+            Self::Hub(hub) => hub.rules.limits.limiters(),
+            Self::Host(host) => NamedLimiters::of_traffic(host.limits.traffic.as_ref()),
+            Self::UdpServer(server) => of_tunnel(&server.rules.limits),
+            Self::UdpClient(client) => of_tunnel(&client.limits),
+            Self::TapServer(server) => of_tunnel(&server.limits),
+            Self::TapClient(client) => of_tunnel(&client.limits),
+            Self::Relay(relay) => NamedLimiters {
+                connections: relay.rules.connections.as_ref(),
+                requests: relay.rules.requests.as_ref(),
+                ..of_tunnel(&relay.rules.limits)
+            },
+        }
+    }
+
     /// The quotas of what may pass in all.
     pub fn volumes(&self) -> &[VolumeQuota] {
         match self {

@@ -6,6 +6,27 @@ pub use rtun_core::limit::{LimitRow, LimitScope, QuotaDirection, QuotaTerms, Tra
 
 use super::{Named, PluginSettings, SourceSettings};
 
+/// The limiters that a service names. Those of one kind and name are the same limiter, whose limits all who name it share; but a
+/// plugin says its rates for each service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NamedLimiters<'a> {
+    /// `limiter` of the service.
+    pub traffic: Option<&'a LimiterSettings>,
+    /// `limiter` of the handler. It is about hosts and namespaces, so no limit of it is shared with those of services.
+    pub hosts: Option<&'a LimiterSettings>,
+    /// `climiter`.
+    pub connections: Option<&'a Named<LimitRow<u32>>>,
+    /// `rlimiter`.
+    pub requests: Option<&'a Named<LimitRow<f64>>>,
+}
+
+impl<'a> NamedLimiters<'a> {
+    /// Only the one of the service.
+    pub fn of_traffic(traffic: Option<&'a LimiterSettings>) -> Self {
+        Self { traffic, ..Self::default() }
+    }
+}
+
 /// What a hub limits.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HubLimits {
@@ -13,7 +34,7 @@ pub struct HubLimits {
     pub traffic: Option<LimiterSettings>,
     /// `limiter` of the handler: in all, for each host, for each namespace.
     pub hosts: Option<LimiterSettings>,
-    /// `limits` of the handler. They come after the rows of its limiter; none where that is a plugin.
+    /// `limits` of the handler. They go before the rows of its limiter; none where that is a plugin.
     pub own: Vec<LimitRow<TrafficLimit>>,
     /// `climiter`: connections at once; 0: no limit.
     pub connections: Option<Named<LimitRow<u32>>>,
@@ -22,6 +43,16 @@ pub struct HubLimits {
 }
 
 impl HubLimits {
+    /// The limiters that it names.
+    pub fn limiters(&self) -> NamedLimiters<'_> {
+        NamedLimiters {
+            traffic: self.traffic.as_ref(),
+            hosts: self.hosts.as_ref(),
+            connections: self.connections.as_ref(),
+            requests: self.requests.as_ref(),
+        }
+    }
+
     /// The limiters of traffic.
     pub fn traffic_limiters(&self) -> impl Iterator<Item = &Named<LimitRow<TrafficLimit>>> {
         self.traffic.iter().chain(&self.hosts).map(|limiter| &limiter.limits)
@@ -50,6 +81,11 @@ pub struct TunnelLimitSettings {
 }
 
 impl TunnelLimitSettings {
+    /// `limiter`.
+    pub fn limiter(&self) -> Option<&LimiterSettings> {
+        self.traffic.as_ref()
+    }
+
     /// The limits of traffic.
     pub fn rows(&self) -> Vec<LimitRow<TrafficLimit>> {
         let Some(LimiterSettings { limits, scope, .. }) = &self.traffic else { return Vec::new() };

@@ -102,31 +102,37 @@ impl Flood {
         Self { begun, arrived, streams, threads: vec![sending] }
     }
 
-    /// Bytes a second that arrive in the next 2 s.
-    pub fn rate(&self) -> f64 {
-        let (start, before) = (Instant::now(), self.arrived.load(Ordering::Relaxed));
-        thread::sleep(Duration::from_secs(2));
-        let bytes = self.arrived.load(Ordering::Relaxed) - before;
-        bytes as f64 / start.elapsed().as_secs_f64()
-    }
-
     /// Waits for a time in which the limit passes to 3 %, since this machine has other things to do; it never passes more than
     /// that and `burst` bytes.
     pub fn keeps_to(&self, what: &str, limit: u64, burst: u64) {
-        let since = Instant::now();
-        let mut seen = Vec::new();
-        loop {
-            let rate = self.rate();
-            let (time, total) = (self.begun.elapsed(), self.arrived.load(Ordering::Relaxed));
-            let most = 1.01 * limit as f64 * time.as_secs_f64() + burst as f64;
-            assert!(total as f64 <= most, "{what}: {total} bytes in {time:?}, {limit} a second");
-            seen.push((rate / limit as f64 * 1000.0).round() / 1000.0);
-            if (rate / limit as f64 - 1.0).abs() <= 0.03 {
-                println!("{what}: {seen:?} of {limit} bytes/s");
-                return;
-            }
-            assert!(since.elapsed() < 3 * SOON, "{what}: {seen:?} of {limit} bytes/s");
+        keep_to(&[self], what, limit, burst);
+    }
+}
+
+/// The same of floods that have one limit together; the parts of it that each had at last.
+pub fn keep_to(floods: &[&Flood], what: &str, limit: u64, burst: u64) -> Vec<f64> {
+    let arrived = || -> Vec<u64> {
+        floods.iter().map(|flood| flood.arrived.load(Ordering::Relaxed)).collect()
+    };
+    let begun = floods.iter().map(|flood| flood.begun).min().unwrap();
+    let since = Instant::now();
+    let mut seen = Vec::new();
+    loop {
+        let (start, before) = (Instant::now(), arrived());
+        thread::sleep(Duration::from_secs(2));
+        let (took, after) = (start.elapsed().as_secs_f64(), arrived());
+        let parts = before.iter().zip(&after).map(|(before, after)| (after - before) as f64);
+        let parts: Vec<f64> = parts.map(|bytes| bytes / took / limit as f64).collect();
+        let (time, total) = (begun.elapsed(), arrived().iter().sum::<u64>());
+        let most = 1.01 * limit as f64 * time.as_secs_f64() + burst as f64;
+        assert!(total as f64 <= most, "{what}: {total} bytes in {time:?}, {limit} a second");
+        let rate: f64 = parts.iter().sum();
+        seen.push((rate * 1000.0).round() / 1000.0);
+        if (rate - 1.0).abs() <= 0.03 {
+            println!("{what}: {seen:?} of {limit} bytes/s");
+            return parts;
         }
+        assert!(since.elapsed() < 3 * SOON, "{what}: {seen:?} of {limit} bytes/s");
     }
 }
 

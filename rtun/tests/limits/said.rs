@@ -13,8 +13,12 @@ use serde_json::Value;
 
 use super::common::{Rtun, SOON};
 
-/// The status of a process.
+/// The status of the first service of a process.
 pub fn status(rtun: &Rtun) -> Value {
+    of_process(rtun)["services"][0].take()
+}
+
+fn of_process(rtun: &Rtun) -> Value {
     let socket = rtun.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
     let output = Command::new(env!("CARGO_BIN_EXE_rtun"))
         .args(["status", "--json", "--socket", &socket])
@@ -22,7 +26,14 @@ pub fn status(rtun: &Rtun) -> Value {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut all: Value = serde_json::from_slice(&output.stdout).unwrap();
-    all[0]["services"][0].take()
+    all[0].take()
+}
+
+/// The status of one service.
+pub fn service_status(rtun: &Rtun, name: &str) -> Value {
+    let mut services = of_process(rtun)["services"].take();
+    let mut all = services.as_array_mut().unwrap().iter_mut();
+    all.find(|service| service["name"] == name).unwrap().take()
 }
 
 /// The same as text.

@@ -18,7 +18,7 @@ use rtun_proto::{
 };
 
 use crate::{
-    common::{HUB, Rtun, SOON, World, wait_until},
+    common::{HUB, Rtun, SOON, World, at, wait_until},
     support::{Script, drops, echo, is_registered, server, service_status, status},
 };
 
@@ -290,17 +290,18 @@ climiters: [{name: few, limits: ['$ 2']}]
     let packet = echo("192.168.123.2", "192.168.123.3", PAYLOAD);
     let mut frame = Vec::new();
     write_frame(&packet, &mut frame).unwrap();
-    let ended = AtomicBool::new(false);
     to.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let rate = thread::scope(|scope| {
-        let send = || from.write_all(&frame).unwrap();
-        scope.spawn(|| flood(&ended, frame.len(), send));
-        let mut buffer = [0; 65_536];
-        let rate = rate(|| to.read(&mut buffer).ok());
-        ended.store(true, Ordering::Relaxed);
-        rate
-    });
-    is_limited("through the relay", rate);
+    let mut measured = || {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| flood(&ended, frame.len(), || from.write_all(&frame).unwrap()));
+            let mut buffer = [0; 65_536];
+            let rate = rate(|| to.read(&mut buffer).ok());
+            ended.store(true, Ordering::Relaxed);
+            rate
+        })
+    };
+    is_limited("through the relay", measured());
     let clients = service_status(&site, "relay")["clients"].clone();
     let lost = clients
         .as_array()
@@ -308,5 +309,101 @@ climiters: [{name: few, limits: ['$ 2']}]
         .iter()
         .map(|client| client["received"]["drops"]["rate_limited"].as_u64().unwrap_or(0));
     assert!(lost.sum::<u64>() > 100, "{clients}");
+    // Clients keep to the limiter that the relay names now.
+    let other = config.replace("limiter: clients\n", "limiter: other\n");
+    let other = other.replace("limiters: [{name: clients", "limiters: [{name: other");
+    reload(&site, &world.file("server.yaml", config), &other.replace("100KB", "10MB"));
+    let free = measured();
+    assert!(free > 2.0 * LIMIT, "{free}");
     site.stop();
+}
+
+const TWO: &str = "
+services:
+- name: one
+  addr: :8421
+  limiter: all
+  handler: {type: tun}
+  listener: {type: tun, metadata: {net: 192.168.123.1/24, name: tun0}}
+- name: other
+  addr: :8422
+  limiter: all
+  handler: {type: tun}
+  listener: {type: tun, metadata: {net: 192.168.124.1/24, name: tun1}}
+limiters: [{name: all, limits: [$ 100KB]}]
+metrics: {addr: '127.0.0.1:9000'}
+";
+
+#[test]
+fn two_servers_share_the_limiter_that_both_name() {
+    let Some(world) = World::new() else { return };
+    let server = server(&world, TWO);
+    let file = world.file("server.yaml", TWO);
+    wait_until("both listen", || server.log().matches("listening on").count() == 2);
+    let machine = world.machine("clients");
+    let flows: Vec<(Script, Script, Vec<u8>)> = [(8421, 123), (8422, 124)]
+        .into_iter()
+        .map(|(port, net)| {
+            let addresses = [10, 11].map(|n| format!("192.168.{net}.{n}"));
+            let scripts = addresses.each_ref().map(|address| {
+                let script = Script::towards(&machine, at(HUB, port));
+                script.join("", &[address]);
+                script
+            });
+            let [from, to] = scripts;
+            (from, to, echo(&addresses[0], &addresses[1], PAYLOAD))
+        })
+        .collect();
+    let rates = || -> Vec<f64> {
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let threads: Vec<_> = flows
+                .iter()
+                .map(|(from, to, packet)| {
+                    let ended = &ended;
+                    scope.spawn(move || flood(ended, packet.len(), || from.send(packet)));
+                    scope.spawn(move || rate(|| to.receive().map(|packet| packet.len())))
+                })
+                .collect();
+            let rates = threads.into_iter().map(|it| it.join().unwrap()).collect();
+            ended.store(true, Ordering::Relaxed);
+            rates
+        })
+    };
+    let shared = rates();
+    is_limited("both together", shared.iter().sum());
+    assert!(shared.iter().all(|rate| *rate > 0.3 * LIMIT), "each has a share: {shared:?}");
+    let page = metrics(&world);
+    for service in ["one", "other"] {
+        for series in [
+            format!(
+                "rtun_limit_bytes_per_second{{service=\"{service}\",limiter=\"limiter\",direction=\"in\"}} 102400.0"
+            ),
+            format!(
+                "rtun_limited_connections{{service=\"{service}\",limiter=\"limiter\",scope=\"service\"}} 2.0"
+            ),
+        ] {
+            assert!(page.contains(&series), "{series} in\n{page}");
+        }
+    }
+    // One of them changes over to a limiter of its own.
+    let own = TWO.replace(":8422\n  limiter: all", ":8422\n  limiter: own");
+    let own = own.replace("[{name: all,", "[{name: own, limits: [$ 10MB]}, {name: all,");
+    reload(&server, &file, &own);
+    let apart = rates();
+    is_limited("alone", apart[0]);
+    assert!(apart[1] > 2.0 * LIMIT, "nobody limits this: {apart:?}");
+    server.stop();
+}
+
+/// The page of metrics.
+fn metrics(world: &World) -> String {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", 9000))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: hub\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        Ok(page)
+    };
+    world.hub.run(ask).unwrap().unwrap()
 }

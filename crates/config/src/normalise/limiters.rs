@@ -247,16 +247,19 @@ pub(super) fn of_tunnel(
             }
             _ => None,
         });
-        LimiterSettings { scope: scope(service), ..limits }
+        let scope = match (scope(service), end) {
+            (LimiterScope::Connection, LimitedTunnel::Client) => {
+                service
+                    .place_of(&service_metadata::SCOPE)
+                    .error("`conn` leaves nothing that a client limits")
+                    .help("remove `limiter.scope`");
+                LimiterScope::Service
+            }
+            (_, LimitedTunnel::Client) => LimiterScope::Service,
+            (scope, LimitedTunnel::Server | LimitedTunnel::Relay) => scope,
+        };
+        LimiterSettings { scope, ..limits }
     });
-    if end == LimitedTunnel::Client
-        && traffic.as_ref().is_some_and(|limits| limits.scope == LimiterScope::Connection)
-    {
-        service
-            .place_of(&service_metadata::SCOPE)
-            .error("`conn` leaves nothing that a client limits")
-            .help("remove `limiter.scope`");
-    }
     TunnelLimitSettings { traffic, volumes: volumes::of_service(service, context) }
 }
 

@@ -1,4 +1,4 @@
-//! How many join requests there may be a second: of a service, and of each address.
+//! How many join requests there may be a second: of all services that name a limiter, and of each address.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use super::ScopedLimits;
 /// Addresses with a bucket of their own; past it those with the most tokens are removed.
 const MAX_ADDRESSES: usize = 65_536;
 
-/// A token bucket for a service and for each address. A rate of r a second holds floor(r) + 1 tokens, as in GOST.
+/// A token bucket for all that use it, and for each address. A rate of r a second holds floor(r) + 1 tokens, as in GOST.
 ///
 /// The most specific row for an address replaces `$$`, and `$` counts besides. A rate of 0 or less is no limit. A refused
 /// request takes no token.
@@ -32,7 +32,7 @@ struct RequestBuckets {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestsExceeded {
     /// The limit `$`.
-    #[error("the service has more requests a second than its rlimiter allows")]
+    #[error("there are more requests a second than the rlimiter allows")]
     Service,
     /// The limit of the address.
     #[error("{0} sends more requests a second than the rlimiter allows")]

@@ -1,4 +1,4 @@
-//! All shapers of one traffic limiter: for the service, each connection, each address, each namespace and each host.
+//! All shapers of one traffic limiter: for all who use it, each connection, each address, each namespace and each host.
 
 use std::{
     collections::HashMap,
@@ -44,7 +44,7 @@ enum ShaperSide {
     Output,
 }
 
-/// The shapers of one traffic limiter. New limits change the rates of the shapers in use.
+/// The shapers of one traffic limiter, which several services may share. New limits change the rates of the shapers in use.
 #[derive(Debug, Default)]
 pub struct TrafficLimiter(Mutex<LimiterState>);
 
@@ -110,13 +110,38 @@ impl TrafficLimiter {
         now: Instant,
     ) -> [Arc<ShaperPair>; 3] {
         let mut state = self.state();
-        let host = ShaperKey::Host(host.clone(), namespace);
-        let keys = [ShaperKey::Service, ShaperKey::Namespace(namespace), host];
-        keys.map(|key| state.pair(key, now))
+        ShaperKey::of_host(host, namespace).map(|key| state.pair(key, now))
+    }
+
+    /// Like [`TrafficLimiter::host`], but where there is no row here, that of `base`, which is another limiter.
+    pub fn host_or_base(
+        &self,
+        base: &Self,
+        host: &HostName,
+        namespace: NamespaceId,
+        now: Instant,
+    ) -> [Arc<ShaperPair>; 3] {
+        let (mut own, mut base) = (self.state(), base.state());
+        ShaperKey::of_host(host, namespace).map(|key| match own.limit(&key) {
+            Some(_) => own.pair(key, now),
+            None => base.pair(key, now),
+        })
+    }
+
+    /// The shapers of the service as a whole.
+    pub fn service(&self, now: Instant) -> Arc<ShaperPair> {
+        self.state().pair(ShaperKey::Service, now)
     }
 
     fn state(&self) -> MutexGuard<'_, LimiterState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ShaperKey {
+    /// Of the service, of the namespace, of the host.
+    fn of_host(host: &HostName, namespace: NamespaceId) -> [Self; 3] {
+        [Self::Service, Self::Namespace(namespace), Self::Host(host.clone(), namespace)]
     }
 }
 
@@ -359,6 +384,41 @@ mod tests {
         assert!(near(run(&mut sets, later, 10)[0], 2 << 20));
         limiter.set_limits(limits(""), later + Duration::from_secs(10));
         assert!(!sets[0].is_limited());
+    }
+
+    /// Three services name the limiter: two have connections, one has a device.
+    #[test]
+    fn services_share_all_but_what_each_connection_has() {
+        let now = Instant::now();
+        let limiter = TrafficLimiter::new(limits("$ 3000KB\n$$ 1000KB\n10.0.0.7 500KB"));
+        let connection = |n| ShaperSet::input(limiter.connection(addr(n), now));
+        let device = || ShaperSet::input([limiter.service(now)]);
+        let rates = run(&mut [connection(7), connection(7), device()], now, 10);
+        assert!(near(rates[0] + rates[1], 500 << 10), "one address at two services: {rates:?}");
+        assert!(near(rates[2], 2500 << 10), "{rates:?}");
+        let later = now + Duration::from_secs(10);
+        let rates = run(&mut [connection(1), connection(2)], later, 10);
+        assert!(rates.iter().all(|rate| near(*rate, 1000 << 10)), "{rates:?}");
+        let later = later + Duration::from_secs(10);
+        let rates = run(&mut [connection(1), connection(2), device()], later, 10);
+        assert!(near(rates.iter().sum(), 3000 << 10), "{rates:?}");
+        let later = later + Duration::from_secs(10);
+        assert!(near(run(&mut [device()], later, 10)[0], 3000 << 10), "the others have left");
+    }
+
+    #[test]
+    fn rows_of_a_handler_go_before_those_of_the_limiter_that_it_shares() {
+        let now = Instant::now();
+        let own = TrafficLimiter::new(limits("a@* 100KB"));
+        let base = TrafficLimiter::new(limits(&format!("$ 1000KB\na@{NS} 1KB\nb@* 300KB")));
+        let set = |name: &str| {
+            ShaperSet::input(own.host_or_base(&base, &HostName::new(name).unwrap(), NS, now))
+        };
+        let other = ShaperSet::input(base.host(&HostName::new("b").unwrap(), NS, now));
+        let rates = run(&mut [set("a"), set("b"), other], now, 10);
+        assert!(near(rates[0], 100 << 10), "{rates:?}");
+        assert!(near(rates[1] + rates[2], 300 << 10), "its own and another handler: {rates:?}");
+        assert_eq!(set("c").rate(), Some(1000 << 10));
     }
 
     #[test]

@@ -1,64 +1,62 @@
-//! The limits of a host: its limiter's rows as they change, or the plugin that is asked instead.
+//! The limits of a host: those of the limiter that it names, or the plugin that is asked instead.
 
-use std::{future, sync::Arc};
+use std::{
+    future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use rtun_control::{
     LimitQuestion, LimiterQuestions, PluginRates, PluginScope, PluginStatus, QuestionLimits,
     connect_limiter_plugin,
 };
-use rtun_core::limit::{ScopedLimits, ShaperPair, ShaperSet, TrafficLimit, TrafficRate};
+use rtun_core::limit::{ShaperPair, ShaperSet, TrafficLimit, TrafficRate};
 use rtun_settings::{HostSettings, LimiterSettings};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep},
-};
+use tokio::{sync::watch, time::sleep};
 
 use super::HostError;
 use crate::{
-    counters::{Counters, NamedMeter, QuotaGroup},
-    feeds::{Feeds, any_change},
+    counters::{Counters, QuotaGroup},
+    limiters::{ServiceMeters, ServiceTraffic},
     link::Link,
     report::LimitReport,
 };
 
 /// What limits a host's traffic, in both directions. In is what comes from its device, out what goes to it.
 pub(crate) struct HostLimiter {
-    pair: Arc<ShaperPair>,
+    traffic: ServiceTraffic,
+    /// Those in force. Held while a link is given them.
+    pair: Mutex<Arc<ShaperPair>>,
     pub(super) quotas: Arc<QuotaGroup>,
-    source: watch::Sender<LimitSource>,
+    asked: watch::Sender<AskedPlugin>,
 }
 
-/// Where the limits are from.
+/// The plugin that says the limits, if there is one.
 #[derive(Clone, Default)]
-struct LimitSource {
+struct AskedPlugin {
     settings: Option<LimiterSettings>,
-    feeds: Feeds,
     plugin: Option<Arc<LimiterQuestions>>,
 }
 
 impl HostLimiter {
     /// The limits of a host.
-    pub(crate) fn of(
-        host: &HostSettings,
-        feeds: Feeds,
-        meters: Vec<NamedMeter>,
-    ) -> Result<Self, HostError> {
-        let pair = Arc::new(ShaperPair::new(None, now()));
-        let limiter = Self { pair, quotas: Arc::default(), source: watch::Sender::default() };
-        limiter.apply(host.limits.traffic.as_ref(), feeds, meters)?;
+    pub(crate) fn of(host: &HostSettings, meters: ServiceMeters) -> Result<Self, HostError> {
+        let traffic = ServiceTraffic::default();
+        let pair = Mutex::new(traffic.device());
+        let (quotas, asked) = (Arc::default(), watch::Sender::default());
+        let limiter = Self { traffic, pair, quotas, asked };
+        limiter.apply(host.limits.traffic.as_ref(), meters)?;
         Ok(limiter)
     }
 
-    /// Changes the limits, also of a session that there is.
+    /// Changes the limits; whether links that there are have to be [given](Self::limit) them.
     pub(super) fn apply(
         &self,
         settings: Option<&LimiterSettings>,
-        feeds: Feeds,
-        meters: Vec<NamedMeter>,
-    ) -> Result<(), HostError> {
-        let mut next = LimitSource { settings: settings.cloned(), feeds, plugin: None };
+        meters: ServiceMeters,
+    ) -> Result<bool, HostError> {
+        let mut next = AskedPlugin { settings: settings.cloned(), plugin: None };
         if let Some((limiter, plugin)) = settings.and_then(|it| Some((it, it.limits.plugin()?))) {
-            let before = self.source.borrow();
+            let before = self.asked.borrow();
             next.plugin = match before.settings.as_ref() == settings {
                 true => before.plugin.clone(),
                 false => {
@@ -72,36 +70,36 @@ impl HostLimiter {
                 }
             };
         }
-        self.source.send_replace(next.clone());
-        next.put_in_force(&self.pair);
-        self.quotas.set(meters);
-        Ok(())
+        let changes = self.traffic.apply(settings, meters.limiters.traffic, &[]);
+        *self.pair() = self.traffic.device();
+        self.asked.send_replace(next);
+        self.quotas.set(meters.quotas);
+        Ok(changes)
     }
 
-    /// Has a session keep to the limits.
+    /// Has a link keep to the limits in force.
     pub(super) fn limit(&self, link: &Link, received: &Arc<Counters>) {
+        let pair = self.pair();
         // What comes from the hub goes out to the device.
-        let pair = || [Arc::clone(&self.pair)];
-        link.limit(ShaperSet::output(pair()), ShaperSet::input(pair()), received);
+        let pairs = || [Arc::clone(&pair)];
+        link.limit(ShaperSet::output(pairs()), ShaperSet::input(pairs()), received);
     }
 
     /// The limit in force.
     pub(super) fn report(&self) -> Option<LimitReport> {
-        LimitReport::of("limiter", "service", self.pair.limit())
+        LimitReport::of("limiter", "service", self.pair().limit())
     }
 
     /// The state of the plugin, if there is one.
     pub(super) fn plugin(&self) -> Option<PluginStatus> {
-        Some(self.source.borrow().plugin.as_ref()?.status())
+        Some(self.asked.borrow().plugin.as_ref()?.status())
     }
 
-    /// Follows the rows as they change, and asks the plugin again and again. Where no answer comes the last one stays.
+    /// Asks the plugin again and again, if there is one. Where no answer comes the last one stays.
     pub(super) async fn follow(&self, service: &str) {
-        let mut source = self.source.subscribe();
+        let mut asked = self.asked.subscribe();
         loop {
-            let current = source.borrow_and_update().clone();
-            let changes = current.feeds.changes();
-            current.put_in_force(&self.pair);
+            let current = asked.borrow_and_update().clone();
             let asking = async {
                 let Some(plugin) = &current.plugin else { return future::pending().await };
                 loop {
@@ -111,33 +109,21 @@ impl HostLimiter {
                     if let Ok(PluginRates { input, output }) = plugin.ask(question).await {
                         let (input, output) =
                             (input.map(TrafficRate::new), output.map(TrafficRate::new));
-                        self.pair.set(Some(TrafficLimit { input, output }), now());
+                        let limit = TrafficLimit { input, output };
+                        self.traffic.answer(&self.traffic.device(), limit);
                     }
                     sleep(plugin.refresh()).await;
                 }
             };
             tokio::select! {
-                changed = source.changed() => if changed.is_err() { return },
-                () = any_change(changes) => {}
+                changed = asked.changed() => if changed.is_err() { return },
                 () = asking => {}
             }
         }
     }
-}
 
-impl LimitSource {
-    fn put_in_force(&self, pair: &ShaperPair) {
-        let limit = self.settings.as_ref().and_then(|settings| {
-            let rows = self.feeds.traffic_limits(&settings.limits);
-            ScopedLimits::new(rows).service()
-        });
-        if self.plugin.is_none() {
-            pair.set(limit, now());
-        }
+    /// What a poisoned lock guards is whole: it is only replaced.
+    fn pair(&self) -> MutexGuard<'_, Arc<ShaperPair>> {
+        self.pair.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// On the clock that tests can pause.
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }

@@ -110,7 +110,7 @@ impl HostProgress {
         self.nodes.store(Arc::new(nodes_of(config, &self.nodes.load())));
     }
 
-    /// Has a session that has not begun keep to the limits.
+    /// Has a session keep to the limits in force.
     pub(super) fn limit(&self, session: &Session) {
         self.limiter.limit(&session.link, &self.received);
     }
@@ -120,6 +120,8 @@ impl HostProgress {
         self.joined.fetch_add(1, Ordering::Relaxed);
         self.with_story(|story| story.hub = Some((hub.addr.clone(), hub.namespace)));
         self.session.store(Some(Arc::clone(session)));
+        // They may have changed before that.
+        self.limit(session);
     }
 
     /// A hub has admitted the host, this long after it was dialled.

@@ -4,7 +4,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     ops::Range,
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -46,7 +46,7 @@ pub(super) struct HostAssociation {
     pub(super) counters: Arc<Counters>,
     pub(super) link: Arc<Link>,
     /// What its traffic has to keep to.
-    pub(super) shapers: HostShapers,
+    shapers: Mutex<HostShapers>,
     /// What the host has reported in its hello, if it is an rtun host.
     pub(super) greeting: OnceLock<Greeting>,
     /// Limits the ICMP errors about its lost packets.
@@ -135,7 +135,7 @@ impl HostAssociation {
             since: now,
             counters,
             link: Arc::new(link),
-            shapers,
+            shapers: Mutex::new(shapers),
             greeting: OnceLock::new(),
             answers: AnswerLimit::new(now.into_std()),
             replaced_by: OnceLock::new(),
@@ -143,6 +143,18 @@ impl HostAssociation {
             population: Arc::clone(&commons.population),
             echoes: OnceLock::new(),
         }
+    }
+
+    /// What its traffic has to keep to now.
+    pub(super) fn shapers(&self) -> HostShapers {
+        self.shapers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on its traffic has to keep to these.
+    pub(super) fn keep_to(&self, shapers: HostShapers) {
+        let (input, output) = shapers.sets();
+        *self.shapers.lock().unwrap_or_else(PoisonError::into_inner) = shapers;
+        self.link.change_limits(input, output);
     }
 
     /// From now on it is counted there too, as one more connection.

@@ -66,7 +66,7 @@ pub(super) fn explain_at(
 fn limits_of(namespace: &Namespace, host: &str, direction: LimitedDirection) -> Vec<AppliedLimit> {
     let newest =
         HostName::new(host).ok().and_then(|host| namespace.claims(&host).into_iter().next());
-    let limits = newest.map(|association| association.shapers.report()).unwrap_or_default();
+    let limits = newest.map(|association| association.shapers().report()).unwrap_or_default();
     let applied = limits.into_iter().filter_map(|limit| {
         let bytes_per_second = match direction {
             LimitedDirection::From => limit.input,

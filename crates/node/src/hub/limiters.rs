@@ -1,59 +1,54 @@
 //! The limits of a hub, and all that counts against them.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use rtun_control::{LimitQuestion, LimiterQuestions, PluginRates, PluginScope};
 use rtun_core::{
     HostName, NamespaceId,
     limit::{
-        ConnectionGuard, ConnectionLimiter, ConnectionsExceeded, RequestLimiter, RequestsExceeded,
-        ShaperPair, TrafficLimit, TrafficLimiter, TrafficRate,
+        ConnectionGuard, ConnectionsExceeded, CountedConnections, RequestsExceeded, ShaperPair,
+        TrafficLimit, TrafficRate,
     },
 };
-use rtun_settings::LimiterScope;
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use rtun_settings::{HubLimits, LimiterScope};
+use tokio::{sync::Notify, time::sleep};
 
-use super::{
-    rules::{CompiledLimits, Rules},
-    shapers::HostShapers,
-};
+use super::{association::HostAssociation, rules::Rules, shapers::HostShapers};
+use crate::limiters::{ServiceRequests, ServiceTraffic, SharedLimiters};
 
 /// What limits a hub's hosts. A change of the settings applies at once to those connected too.
+#[derive(Default)]
 pub(super) struct HubLimiters {
     /// GOST's `limiter` of a service.
-    connections_traffic: TrafficLimiter,
+    connections_traffic: ServiceTraffic,
     /// GOST's `limiter` of a handler, and the `limits` there.
-    hosts_traffic: TrafficLimiter,
-    connections: Arc<ConnectionLimiter>,
-    requests: RequestLimiter,
+    hosts_traffic: ServiceTraffic,
+    connections: Arc<CountedConnections>,
+    requests: ServiceRequests,
     /// The limits have changed, and with them perhaps the plugins to ask.
     changed: Notify,
 }
 
 impl HubLimiters {
-    pub(super) fn new(limits: &CompiledLimits) -> Self {
-        Self {
-            connections_traffic: TrafficLimiter::new(limits.traffic.clone()),
-            hosts_traffic: TrafficLimiter::new(limits.hosts.clone()),
-            connections: Arc::new(ConnectionLimiter::new(limits.connections.clone())),
-            requests: RequestLimiter::new(limits.requests.clone(), now()),
-            changed: Notify::new(),
-        }
+    pub(super) fn new(settings: &HubLimits, shared: SharedLimiters) -> Self {
+        let limiters = Self::default();
+        limiters.apply(settings, shared);
+        limiters
     }
 
-    pub(super) fn apply(&self, limits: &CompiledLimits) {
-        self.connections_traffic.set_limits(limits.traffic.clone(), now());
-        self.hosts_traffic.set_limits(limits.hosts.clone(), now());
-        self.connections.set_limits(limits.connections.clone());
-        self.requests.set_limits(limits.requests.clone());
+    /// Whether the hosts that are connected need other [shapers](Self::shapers). After that [`HubLimiters::ask_again`].
+    pub(super) fn apply(&self, settings: &HubLimits, shared: SharedLimiters) -> bool {
+        let HubLimits { traffic, hosts, own, .. } = settings;
+        let of_service = self.connections_traffic.apply(traffic.as_ref(), shared.traffic, &[]);
+        let of_hosts = self.hosts_traffic.apply(hosts.as_ref(), shared.hosts, own);
+        self.connections.count_at(shared.connections);
+        self.requests.apply(shared.requests);
+        of_service || of_hosts
+    }
+
+    /// Has plugins asked again, and perhaps others.
+    pub(super) fn ask_again(&self) {
         self.changed.notify_waiters();
     }
 
@@ -69,7 +64,7 @@ impl HubLimiters {
 
     /// Counts a request to join.
     pub(super) fn request(&self, peer: IpAddr) -> Result<(), RequestsExceeded> {
-        self.requests.take(peer, now())
+        self.requests.take(peer)
     }
 
     /// For a connection of a host that joins.
@@ -80,8 +75,8 @@ impl HubLimiters {
         namespace: NamespaceId,
     ) -> HostShapers {
         HostShapers {
-            connection: self.connections_traffic.connection(peer, now()),
-            host: self.hosts_traffic.host(host, namespace, now()),
+            connection: self.connections_traffic.connection(peer),
+            host: self.hosts_traffic.host(host, namespace),
         }
     }
 
@@ -109,31 +104,37 @@ impl HubLimiters {
 /// Whose rates plugins are asked for.
 pub(super) struct AskedFor<'a> {
     pub(super) service: &'a str,
-    pub(super) peer: SocketAddr,
-    pub(super) host: &'a HostName,
     pub(super) namespace: NamespaceId,
-    pub(super) shapers: &'a HostShapers,
+    pub(super) association: &'a HostAssociation,
 }
 
 impl AskedFor<'_> {
     /// Asks once; returns after how long to ask again, if there is a plugin.
     pub(super) async fn ask(&self, rules: &Rules, limiters: &HubLimiters) -> Option<Duration> {
+        let HostAssociation { host, peer, .. } = self.association;
+        let (of_connections, of_hosts) =
+            (rules.plugins.connection_limits(), rules.plugins.host_limits());
+        if of_connections.is_none() && of_hosts.is_none() {
+            return None;
+        }
+        let HostShapers { connection, host: host_shapers } = self.association.shapers();
         let mut questions = Vec::new();
-        if let Some(plugin) = rules.plugins.connection_limits() {
-            let [service, _, connection] = &self.shapers.connection;
+        if let Some(plugin) = of_connections {
+            let [service, _, connection] = connection;
             let traffic = &limiters.connections_traffic;
             let scope = rules.config.limits.traffic.as_ref().map(|limiter| limiter.scope);
             if scope != Some(LimiterScope::Connection) {
                 questions.push((plugin, PluginScope::Service, traffic, service));
             }
             if scope != Some(LimiterScope::Service) {
-                questions.push((plugin, PluginScope::Connection(self.peer), traffic, connection));
+                questions.push((plugin, PluginScope::Connection(*peer), traffic, connection));
             }
         }
-        if let Some(plugin) = rules.plugins.host_limits() {
-            let (host, namespace, src) = (self.host.clone(), self.namespace, self.peer);
+        if let Some(plugin) = of_hosts {
+            let [.., shapers] = host_shapers;
+            let (host, namespace, src) = (host.clone(), self.namespace, *peer);
             let scope = PluginScope::Client { host, namespace, src };
-            questions.push((plugin, scope, &limiters.hosts_traffic, &self.shapers.host[2]));
+            questions.push((plugin, scope, &limiters.hosts_traffic, shapers));
         }
         let period = questions.iter().map(|(plugin, ..)| plugin.refresh()).min();
         let asked = questions
@@ -147,8 +148,8 @@ impl AskedFor<'_> {
         &self,
         plugin: &LimiterQuestions,
         scope: PluginScope,
-        limiter: &TrafficLimiter,
-        pair: &ShaperPair,
+        limiter: &ServiceTraffic,
+        pair: Arc<ShaperPair>,
     ) {
         let question = LimitQuestion { service: self.service.to_owned(), scope };
         // What went wrong is in the plugin's status; the last answer stays.
@@ -157,12 +158,7 @@ impl AskedFor<'_> {
                 input: input.map(TrafficRate::new),
                 output: output.map(TrafficRate::new),
             };
-            limiter.answer(pair, limit, now());
+            limiter.answer(&pair, limit);
         }
     }
-}
-
-/// On the clock that tests can pause.
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }

@@ -15,6 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use rtun_core::{Admitted, Decision, Guesses, JoinRequest, NamespaceId, Question, Refusal};
 use rtun_proto::frame::FrameBuffer;
+use rtun_settings::HubLimits;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::{
     counters::{Ended, Happened, QuotaGroup, Tally, Traffic},
+    limiters::SharedLimiters,
     link::EndReason,
     observers::Observed,
     runtime::{
@@ -90,12 +92,12 @@ impl Registry {
     pub(super) fn new(
         service: &str,
         rules: Rules,
+        limiters: HubLimiters,
         quotas: Arc<QuotaGroup>,
         observed: Option<Arc<Observed>>,
         machine: &Machine,
     ) -> Self {
         let queue_budget = rules.config.queue_budget;
-        let limiters = HubLimiters::new(&rules.limits);
         let mut state = RegistryState {
             rules: Arc::new(rules),
             namespaces: HashMap::new(),
@@ -264,7 +266,6 @@ impl Registry {
         let mut state = self.state();
         let before = mem::replace(&mut state.rules, Arc::clone(&rules));
         self.commons.budget.set_limit(rules.config.queue_budget);
-        self.limiters.apply(&rules.limits);
         state.add_configured();
         for id in state.namespaces.keys().copied().collect::<Vec<_>>() {
             state.forget_if_unneeded(id);
@@ -283,6 +284,21 @@ impl Registry {
         }
         drop(state);
         tokio::spawn(retire(before, &rules));
+    }
+
+    /// Changes the limits, also of the hosts that are connected, and of those that join meanwhile.
+    pub(super) fn limit(&self, settings: &HubLimits, shared: SharedLimiters) {
+        let state = self.state();
+        if self.limiters.apply(settings, shared) {
+            for namespace in state.namespaces.values() {
+                for association in namespace.associations() {
+                    let HostAssociation { peer, host, .. } = &*association;
+                    association.keep_to(self.limiters.shapers(peer.ip(), host, namespace.id));
+                }
+            }
+        }
+        drop(state);
+        self.limiters.ask_again();
     }
 
     /// Ends every association.
@@ -368,13 +384,7 @@ impl Membership {
     /// the host's request.
     pub(super) async fn run(&self, buffer: FrameBuffer) -> EndReason {
         let Self { registry, namespace, association } = self;
-        let of = AskedFor {
-            service: &registry.service,
-            peer: association.peer,
-            host: &association.host,
-            namespace: namespace.id,
-            shapers: &association.shapers,
-        };
+        let of = AskedFor { service: &registry.service, namespace: namespace.id, association };
         // The first answers are there before packets pass, or their time is over. Boxed, so that connections without plugins
         // need little memory for this.
         Box::pin(of.ask(&registry.rules(), &registry.limiters)).await;

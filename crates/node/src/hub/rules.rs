@@ -1,7 +1,6 @@
 //! A hub's rules, compiled for lookups by admission and routing.
 
 mod access;
-mod limits;
 mod plugins;
 mod tables;
 
@@ -13,7 +12,6 @@ use rtun_settings::{self, HubRules, Named, Provider};
 
 pub(super) use self::{
     access::{AddressAdmission, ResolvedNames},
-    limits::CompiledLimits,
     plugins::RoutePluginAnswers,
     tables::CompiledTable,
 };
@@ -30,7 +28,6 @@ pub(super) struct Rules {
     /// Routing tables by the name of their router.
     pub(super) tables: CompiledTables,
     pub(super) plugins: Plugins,
-    pub(super) limits: CompiledLimits,
     /// The generations of the feeds' rows that were compiled.
     generations: Vec<u64>,
 }
@@ -94,7 +91,6 @@ impl Rules {
         Ok(Self {
             access: access::access(config, feeds),
             addresses: AddressAdmission::new(config, feeds, names),
-            limits: CompiledLimits::new(config, feeds),
             config: Arc::clone(config),
             tables,
             plugins,

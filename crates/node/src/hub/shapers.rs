@@ -7,6 +7,7 @@ use rtun_core::limit::{ShaperPair, ShaperSet};
 use crate::report::LimitReport;
 
 /// The shapers that the traffic of a host's connection has to pass.
+#[derive(Clone)]
 pub(super) struct HostShapers {
     /// Of the service, of the address, of the connection.
     pub(super) connection: [Arc<ShaperPair>; 3],

@@ -44,6 +44,11 @@ impl Inbound {
         Self { queue, content, until: None, counters, cut: Vec::new() }
     }
 
+    /// From now on these are the limits, also of what waits.
+    pub(super) fn limit(&mut self, shapers: ShaperSet) {
+        self.queue.limit(shapers);
+    }
+
     /// Hands the whole frames at the beginning of `bytes` to `receiver`, now or as the limits allow it. Returns how many
     /// bytes they were.
     pub(super) fn take(&mut self, bytes: &[u8], receiver: &mut impl Receiver) -> usize {

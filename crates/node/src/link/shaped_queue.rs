@@ -43,6 +43,11 @@ impl ShapedQueue {
         Self { uncounted: LEN_PREFIX, ..Self::of_stream(shapers, content, budget) }
     }
 
+    /// From now on these are the limits, also of what waits.
+    pub(crate) fn limit(&mut self, shapers: ShaperSet) {
+        self.shapers = shapers;
+    }
+
     /// Whether frames have to be pushed: a limit applies now, or others wait.
     pub(crate) fn is_limited(&self) -> bool {
         self.shapers.is_limited() || !self.queue.is_empty()

@@ -65,7 +65,7 @@ async fn each_task_that_ends_is_shown_and_runs_again() {
     let (hub, board) = (node.hub_address("hub").unwrap(), node.board());
     let duties = Arc::clone(&board.machine().duties);
     let begun = async {
-        while duties.running().len() < 3 {
+        while duties.running().len() < 4 {
             sleep(Duration::from_millis(5)).await;
         }
     };

@@ -23,10 +23,10 @@ use super::{
     session::ServerSession,
 };
 use crate::{
-    counters::NamedMeter,
     device::{DeviceHistory, DeviceUser},
     feeds::Feeds,
     hooks::Hooks,
+    limiters::ServiceMeters,
     report::TunnelClientReport,
     runtime::{machine::Machine, workers::WorkerSlot},
 };
@@ -52,7 +52,7 @@ impl UdpClientService {
         service: &str,
         config: &UdpClientSettings,
         hooks: Hooks<'_>,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
         feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
@@ -107,7 +107,7 @@ impl UdpClientService {
     }
 
     /// Goes by other limits from now on.
-    pub(crate) fn limit(&self, limits: &TunnelLimitSettings, meters: Vec<NamedMeter>) {
+    pub(crate) fn limit(&self, limits: &TunnelLimitSettings, meters: ServiceMeters) {
         self.state.limits.apply(limits, meters);
     }
 

@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use rtun_core::{
     DropReason, Lost,
     explain::{AppliedLimit, LimitedDirection},
-    limit::{ScopedLimits, ShaperSet, TrafficLimit, TrafficLimiter},
+    limit::{ScopedLimits, ShaperPair, ShaperSet, TrafficLimit},
     udp_tunnel::DatagramDrop,
 };
 use rtun_proto::{
@@ -32,7 +32,8 @@ use tokio::sync::Notify;
 
 use super::counters::DatagramCounters;
 use crate::{
-    counters::{NamedMeter, QuotaGroup},
+    counters::QuotaGroup,
+    limiters::{ServiceMeters, ServiceTraffic},
     link::ShapedQueue,
     report::{LimitReport, Queued, QuotaReport, quota_reports},
     runtime::budget::Budget,
@@ -68,7 +69,7 @@ pub(super) enum LimitedPath {
 /// What limits one end of a tunnel, and all that waits for it.
 pub(super) struct TunnelLimits {
     content: FrameContent,
-    traffic: TrafficLimiter,
+    traffic: ServiceTraffic,
     pub(super) quotas: Arc<QuotaGroup>,
     limits: ArcSwap<ScopedLimits<TrafficLimit>>,
     /// Whether there are any.
@@ -111,11 +112,11 @@ impl TunnelLimits {
     pub(super) fn new(
         content: FrameContent,
         settings: &TunnelLimitSettings,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
     ) -> Self {
         let limits = Self {
             content,
-            traffic: TrafficLimiter::new(Some(Arc::default())),
+            traffic: ServiceTraffic::default(),
             quotas: Arc::default(),
             limits: ArcSwap::default(),
             is_limiting: AtomicBool::new(false),
@@ -128,13 +129,16 @@ impl TunnelLimits {
     }
 
     /// Other limits from now on, also for what waits.
-    pub(super) fn apply(&self, settings: &TunnelLimitSettings, meters: Vec<NamedMeter>) {
+    pub(super) fn apply(&self, settings: &TunnelLimitSettings, meters: ServiceMeters) {
         let rows = settings.rows();
         self.is_limiting.store(!rows.is_empty(), Ordering::Relaxed);
-        let limits = Arc::new(ScopedLimits::new(rows));
-        self.limits.store(Arc::clone(&limits));
-        self.traffic.set_limits(Some(limits), now());
-        self.quotas.set(meters);
+        self.limits.store(Arc::new(ScopedLimits::new(rows)));
+        if self.traffic.apply(settings.limiter(), meters.limiters.traffic, &[]) {
+            for (addr, peer) in &mut self.waiting().peers {
+                peer.limit(self.traffic.connection(addr.ip()));
+            }
+        }
+        self.quotas.set(meters.quotas);
         self.wake.notify_one();
     }
 
@@ -315,9 +319,15 @@ impl WaitingDatagrams {
 
 impl LimitedPeer {
     fn new(peer: SocketAddr, limits: &TunnelLimits) -> Self {
-        let pairs = limits.traffic.connection(peer.ip(), now());
+        let pairs = limits.traffic.connection(peer.ip());
         let queue = |shapers| ShapedQueue::of_datagrams(shapers, limits.content, &limits.budget);
         Self([queue(ShaperSet::input(pairs.clone())), queue(ShaperSet::output(pairs))])
+    }
+
+    /// From now on these are the limits, also of what waits.
+    fn limit(&mut self, pairs: [Arc<ShaperPair>; 3]) {
+        self.queue(LimitedPath::In).limit(ShaperSet::input(pairs.clone()));
+        self.queue(LimitedPath::Out).limit(ShaperSet::output(pairs));
     }
 
     fn queue(&mut self, path: LimitedPath) -> &mut ShapedQueue {

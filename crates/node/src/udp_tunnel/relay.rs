@@ -21,9 +21,9 @@ use self::{
 };
 use super::counters::DatagramSampling;
 use crate::{
-    counters::NamedMeter,
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
+    limiters::ServiceMeters,
     recorders::ServiceRecorders,
     report::{RelayReport, quota_reports},
     runtime::{duties::Duty, machine::Machine, workers::Workers},
@@ -62,7 +62,7 @@ impl RelayService {
         service: &str,
         config: &RelaySettings,
         hooks: Hooks<'_>,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
         workers: &Arc<Workers>,
         machine: &Machine,
         recorders: ServiceRecorders,
@@ -101,10 +101,12 @@ impl RelayService {
     }
 
     /// Replaces everything but the listeners. Clients that the new rules do not admit are disconnected.
-    pub(crate) fn apply(&self, config: &RelaySettings, meters: Vec<NamedMeter>) {
+    pub(crate) fn apply(&self, config: &RelaySettings, meters: ServiceMeters) {
         self.connections.limit_handshakes(config.handshake_timeout);
         let RelayStreams { rules, clients, limiters, .. } = &self.connections.served;
-        limiters.apply(&config.rules, meters);
+        if limiters.apply(&config.rules, meters) {
+            clients.limit(limiters);
+        }
         let compiled = Arc::new(CompiledRelay::new(&config.rules));
         rules.store(Arc::clone(&compiled));
         clients.keep_only(|client| compiled.still_admits(client));

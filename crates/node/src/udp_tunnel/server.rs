@@ -33,9 +33,9 @@ use super::{
     service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService, say_of_client},
 };
 use crate::{
-    counters::NamedMeter,
     device::{DeviceHistory, DevicePort, DeviceUser},
     hooks::Hooks,
+    limiters::ServiceMeters,
     report::{RegisteredReport, TunnelServerReport},
     runtime::{
         events::{EventLog, NodeEventKind},
@@ -74,7 +74,7 @@ impl UdpServerService {
         service: &str,
         config: &UdpServerSettings,
         hooks: Hooks<'_>,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelServerError> {
@@ -117,7 +117,7 @@ impl UdpServerService {
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.
-    pub(crate) fn apply(&self, config: &UdpServerSettings, meters: Vec<NamedMeter>) {
+    pub(crate) fn apply(&self, config: &UdpServerSettings, meters: ServiceMeters) {
         self.state.limits.apply(&config.rules.limits, meters);
         let gone = self.state.decisions().replace(&config.device.addresses, &config.rules);
         for outer in gone {

@@ -64,7 +64,7 @@ pub(in crate::hub) fn report_host(
         round_trip: association.link.round_trip(),
         traffic: association.counters.read(),
         queued: Queued { packets, bytes: bytes as u64 },
-        limits: association.shapers.report(),
+        limits: association.shapers().report(),
     }
 }
 

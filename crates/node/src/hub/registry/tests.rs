@@ -78,7 +78,9 @@ fn registry() -> Arc<Registry> {
         ..HubRules::default()
     });
     let rules = Rules::compile(&config, &Feeds::default(), &ResolvedNames::default(), None);
-    Arc::new(Registry::new("hub", rules.ok().unwrap(), Arc::default(), None, &Machine::default()))
+    let (limiters, quotas) = (HubLimiters::default(), Arc::default());
+    let machine = Machine::default();
+    Arc::new(Registry::new("hub", rules.ok().unwrap(), limiters, quotas, None, &machine))
 }
 
 /// A host that has joined, and its task at the hub.

@@ -26,10 +26,10 @@ use super::{
     sealing::Sealing,
 };
 use crate::{
-    counters::NamedMeter,
     device::{DeviceHistory, DeviceUser},
     feeds::Feeds,
     hooks::Hooks,
+    limiters::ServiceMeters,
     report::TapClientReport,
     runtime::{machine::Machine, workers::WorkerSlot},
 };
@@ -59,7 +59,7 @@ impl TapClientService {
         service: &str,
         config: &TapClientSettings,
         hooks: Hooks<'_>,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
         feeds: &Feeds,
         machine: &Machine,
         slot: WorkerSlot,
@@ -111,7 +111,7 @@ impl TapClientService {
     }
 
     /// Goes by other limits from now on.
-    pub(crate) fn limit(&self, limits: &TunnelLimitSettings, meters: Vec<NamedMeter>) {
+    pub(crate) fn limit(&self, limits: &TunnelLimitSettings, meters: ServiceMeters) {
         self.state.limits.apply(limits, meters);
     }
 

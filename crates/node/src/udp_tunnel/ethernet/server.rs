@@ -37,9 +37,9 @@ use super::{
     sealing::Sealing,
 };
 use crate::{
-    counters::NamedMeter,
     device::{DeviceHistory, DevicePort, DeviceUser},
     hooks::Hooks,
+    limiters::ServiceMeters,
     report::{TapPeerReport, TapServerReport},
     runtime::{
         events::{EventLog, NodeEventKind},
@@ -86,7 +86,7 @@ impl TapServerService {
         service: &str,
         config: &TapServerSettings,
         hooks: Hooks<'_>,
-        meters: Vec<NamedMeter>,
+        meters: ServiceMeters,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelServerError> {
@@ -137,7 +137,7 @@ impl TapServerService {
     }
 
     /// Goes by other admissions and limits from now on; clients that these do not admit are forgotten.
-    pub(crate) fn apply(&self, config: &TapServerSettings, meters: Vec<NamedMeter>) {
+    pub(crate) fn apply(&self, config: &TapServerSettings, meters: ServiceMeters) {
         self.state.limits.apply(&config.limits, meters);
         let mut switching = self.state.switching();
         let Switching { bridge, admissions: lists } = &mut *switching;

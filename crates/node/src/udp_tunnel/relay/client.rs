@@ -27,7 +27,7 @@ use super::{
         counters::{DatagramCounters, with_relayed},
         gather::{DatagramDestination, SendBatch},
     },
-    limiters::ClientShapers,
+    limiters::{ClientShapers, RelayLimiters},
     rules::RelayIdentity,
 };
 use crate::{
@@ -65,7 +65,8 @@ pub(super) struct RelayedClient {
     pub(super) received: Arc<DatagramCounters>,
     /// What it has sent and limits or quotas have lost.
     pub(super) limited: Arc<Counters>,
-    pub(super) shapers: ClientShapers,
+    /// What its traffic has to keep to, from its beginning on.
+    pub(super) shapers: Mutex<Option<ClientShapers>>,
 }
 
 /// The clients of a relay, and the counts of those that have left.
@@ -108,6 +109,11 @@ impl RelayClients {
         &self.budget
     }
 
+    /// All keep to the limits in force from now on, also those that [begin](Relayed::begin) meanwhile.
+    pub(super) fn limit(&self, limiters: &RelayLimiters) {
+        self.state().clients.values().for_each(|client| client.limit(limiters));
+    }
+
     /// Disconnects the others.
     pub(super) fn keep_only(&self, stays: impl Fn(&RelayIdentity) -> bool) {
         for client in self.state().clients.values().filter(|client| !stays(&client.identity)) {
@@ -135,6 +141,19 @@ impl RelayClients {
 }
 
 impl RelayedClient {
+    /// From now on it keeps to the limits in force.
+    fn limit(&self, limiters: &RelayLimiters) {
+        let shapers = limiters.shapers(self.identity.peer);
+        let (input, output) = shapers.sets();
+        self.link.limit(input, output, &self.limited);
+        *self.shapers() = Some(shapers);
+    }
+
+    /// What a poisoned lock guards is whole: it is only replaced.
+    fn shapers(&self) -> MutexGuard<'_, Option<ClientShapers>> {
+        self.shapers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn report(&self) -> RelayedClientReport {
         let (packets, bytes) = self.link.queued();
         let sent = self.sent.read();
@@ -159,7 +178,7 @@ impl RelayedClient {
                 received.bytes_in += limited.bytes_in;
                 with_relayed(received, &limited)
             },
-            limits: self.shapers.report(),
+            limits: self.shapers().as_ref().map(ClientShapers::report).unwrap_or_default(),
         }
     }
 }
@@ -177,9 +196,11 @@ impl Relayed {
         clients: &Arc<RelayClients>,
         client: RelayedClient,
         socket: DatagramSocket,
+        limiters: &RelayLimiters,
     ) -> Self {
         let client = Arc::new(client);
         let mut state = clients.state();
+        client.limit(limiters);
         let id = state.next;
         state.next += 1;
         state.clients.insert(id, Arc::clone(&client));

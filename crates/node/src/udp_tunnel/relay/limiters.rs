@@ -6,22 +6,23 @@ use std::{
 };
 
 use rtun_core::limit::{
-    ConnectionGuard, ConnectionLimiter, ConnectionsExceeded, RequestLimiter, RequestsExceeded,
-    ScopedLimits, ShaperPair, ShaperSet, TrafficLimit, TrafficLimiter,
+    ConnectionGuard, ConnectionsExceeded, CountedConnections, RequestsExceeded, ShaperPair,
+    ShaperSet,
 };
-use rtun_settings::{LimitRow, Named, RelayRules};
-use tokio::time::Instant;
+use rtun_settings::RelayRules;
 
 use crate::{
-    counters::{NamedMeter, QuotaGroup},
+    counters::QuotaGroup,
+    limiters::{ServiceMeters, ServiceRequests, ServiceTraffic},
     report::LimitReport,
 };
 
 /// What limits a relay's clients. A change of the settings applies at once to those connected too.
+#[derive(Default)]
 pub(super) struct RelayLimiters {
-    traffic: TrafficLimiter,
-    pub(super) connections: Arc<ConnectionLimiter>,
-    requests: RequestLimiter,
+    traffic: ServiceTraffic,
+    pub(super) connections: Arc<CountedConnections>,
+    requests: ServiceRequests,
     pub(super) quotas: Arc<QuotaGroup>,
 }
 
@@ -29,22 +30,19 @@ pub(super) struct RelayLimiters {
 pub(super) struct ClientShapers([Arc<ShaperPair>; 3]);
 
 impl RelayLimiters {
-    pub(super) fn new(rules: &RelayRules, meters: Vec<NamedMeter>) -> Self {
-        let limiters = Self {
-            traffic: TrafficLimiter::new(Some(traffic(rules))),
-            connections: Arc::new(ConnectionLimiter::new(rows(rules.connections.as_ref()))),
-            requests: RequestLimiter::new(rows(rules.requests.as_ref()), now()),
-            quotas: Arc::default(),
-        };
-        limiters.quotas.set(meters);
+    pub(super) fn new(rules: &RelayRules, meters: ServiceMeters) -> Self {
+        let limiters = Self::default();
+        limiters.apply(rules, meters);
         limiters
     }
 
-    pub(super) fn apply(&self, rules: &RelayRules, meters: Vec<NamedMeter>) {
-        self.traffic.set_limits(Some(traffic(rules)), now());
-        self.connections.set_limits(rows(rules.connections.as_ref()));
-        self.requests.set_limits(rows(rules.requests.as_ref()));
-        self.quotas.set(meters);
+    /// Whether the clients that are connected need other [shapers](Self::shapers).
+    pub(super) fn apply(&self, rules: &RelayRules, meters: ServiceMeters) -> bool {
+        let ServiceMeters { limiters, quotas } = meters;
+        self.connections.count_at(limiters.connections);
+        self.requests.apply(limiters.requests);
+        self.quotas.set(quotas);
+        self.traffic.apply(rules.limits.limiter(), limiters.traffic, &[])
     }
 
     /// Counts a connection until the guard is dropped.
@@ -54,12 +52,12 @@ impl RelayLimiters {
 
     /// Counts a request.
     pub(super) fn request(&self, peer: IpAddr) -> Result<(), RequestsExceeded> {
-        self.requests.take(peer, now())
+        self.requests.take(peer)
     }
 
     /// For a client that connects.
     pub(super) fn shapers(&self, peer: SocketAddr) -> ClientShapers {
-        ClientShapers(self.traffic.connection(peer.ip(), now()))
+        ClientShapers(self.traffic.connection(peer.ip()))
     }
 }
 
@@ -76,18 +74,4 @@ impl ClientShapers {
             |(scope, pair): (_, &Arc<ShaperPair>)| LimitReport::of("limiter", scope, pair.limit());
         scopes.filter_map(limit).collect()
     }
-}
-
-fn traffic(rules: &RelayRules) -> Arc<ScopedLimits<TrafficLimit>> {
-    Arc::new(ScopedLimits::new(rules.limits.rows()))
-}
-
-/// A relay's rows are all in the configuration.
-fn rows<L: Copy>(limiter: Option<&Named<LimitRow<L>>>) -> ScopedLimits<L> {
-    ScopedLimits::new(limiter.into_iter().flat_map(Named::inline).cloned())
-}
-
-/// On the clock that tests can pause.
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -93,9 +93,6 @@ impl StreamService for RelayStreams {
         let limited = self.counted(Counters::with_quotas(Some(Arc::clone(quotas)), None), content);
         let budget = self.clients.budget();
         let link = Link::carrying(content, stream, budget, Arc::clone(&sent));
-        let shapers = self.limiters.shapers(peer);
-        let (input, output) = shapers.sets();
-        link.limit(input, output, &limited);
         let client = RelayedClient {
             identity: RelayIdentity { peer, content, asked, target, user },
             transport,
@@ -105,9 +102,9 @@ impl StreamService for RelayStreams {
             sent,
             received,
             limited,
-            shapers,
+            shapers: Mutex::default(),
         };
-        Ok((Relayed::begin(&self.clients, client, socket), buffer))
+        Ok((Relayed::begin(&self.clients, client, socket, &self.limiters), buffer))
     }
 
     async fn run(&self, (relayed, buffer): Self::Admitted, stop: &CancellationToken) {
