@@ -12,7 +12,7 @@ use rtun_config::{
 };
 use rtun_core::udp_tunnel::{FrameContent, RelayServer, RelayTargets};
 use rtun_settings::{
-    Config, ProxyKind, RelayProtocol, RelaySettings, ServiceKind, TapClientSettings,
+    Config, LimitScope, ProxyKind, RelayProtocol, RelaySettings, ServiceKind, TapClientSettings,
     UdpClientSettings,
 };
 
@@ -268,6 +268,15 @@ quotas: [{{name: monthly, limit: 1GB}}]
     ] {
         assert!(said.contains(refused), "{said}");
     }
+}
+
+#[test]
+fn of_a_limiter_that_a_client_names_only_the_row_for_all_counts() {
+    let limited = "&limiter.in=1MB&limiter.conn.in=1KB";
+    let outcome = run(&["-L", &format!("tun://:0/192.0.2.1:8421?net=10.1.0.2/24{limited}")]);
+    assert!(says(&outcome, "has no effect here"));
+    let scopes: Vec<_> = client(&outcome).limits.rows().into_iter().map(|row| row.scope).collect();
+    assert_eq!(scopes, [LimitScope::Service]);
 }
 
 #[test]
