@@ -306,6 +306,7 @@ fn has_secrets(config: &Config) -> bool {
             let limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
             limiters.clone().flat_map(Named::sources).any(has_secret)
                 || limiters.filter_map(Named::plugin).any(|plugin| plugin.token.is_some())
+                || host.hop_plugins().any(|hop| hop.plugin.token.is_some())
                 || host.chains().any(|(hubs, proxies)| chain_has_secrets(hubs, proxies))
         }
         ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),

@@ -8,13 +8,13 @@ use std::{
 
 use rtun_api::{ApiServer, Done, Order, OrderError};
 use rtun_config::{
-    ConfigParts, Document, Environment, Outcome,
+    ConfigParts, Document, Environment, Outcome, answered_hub, answered_proxy,
     cli::{Args, OutputFormat},
     findings::{Finding, Profile, Severity},
     load, load_parts,
 };
 use rtun_node::{
-    ASKED, Node,
+    ASKED, Node, NodeReader,
     control_socket::{ControlSocket, SocketLocations},
     descriptors,
     watch::{EventFacts, NodeEventKind},
@@ -36,6 +36,9 @@ use crate::{
     say,
     state::ProcessState,
 };
+
+/// Nodes that plugins name are read as those of the configuration are.
+const NODE_READER: NodeReader = NodeReader { hub: answered_hub, proxy: answered_proxy };
 
 /// How often is looked after what others may take away.
 const LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -90,7 +93,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         };
         let mut state = ProcessState::default();
-        let started = Node::start_until(stopping.clone(), &config, state.directory(&config)).await;
+        let started =
+            Node::start_until(stopping.clone(), NODE_READER, &config, state.directory(&config))
+                .await;
         let node = match started {
             Ok(node) => node,
             Err(_) if stopping.is_cancelled() => {

@@ -90,6 +90,7 @@ fn keeps_something(kind: &ServiceKind) -> bool {
         ServiceKind::Host(host) => {
             let mut limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
             return limiters.any(|limits| !limits.sources().is_empty())
+                || host.hop_plugins().next().is_some()
                 || host.chains().any(|(hubs, proxies)| chain_has_name(hubs, proxies));
         }
     };

@@ -43,7 +43,8 @@ impl HopNodes {
         let in_chains =
             root.items_of(&root::CHAINS).into_iter().flat_map(|at| at.items_of(&chain::HOPS));
         let mut found = Vec::new();
-        for hop in in_chains.chain(root.items_of(&root::HOPS)) {
+        let hops = in_chains.chain(root.items_of(&root::HOPS));
+        for hop in hops.filter(|hop| hop.filled(&hop::PLUGIN).is_none()) {
             let (sources, reload) = sources::read(&hop, &sources::HOP);
             let name = hop.read(&hop::NAME).unwrap_or_else(|| hop.path.clone());
             for settings in sources {
@@ -155,16 +156,16 @@ impl AskedSource {
 }
 
 /// Nobody on the network has this machine run commands, or read its files.
-fn check_origin(node: &Cursor<'_>) {
+pub(crate) fn check_origin(node: &Cursor<'_>) {
     let help = "write the node into the configuration, or into a file of nodes";
     let probe = node.get(&node::PROBE);
     let kind = probe.and_then(|probe| probe.get(&probe::TYPE));
     if let Some(kind) = kind.filter(|kind| kind.read().as_deref() == Some("cmd")) {
-        kind.error("a node from redis or a URL may not run a command").help(help);
+        kind.error("a node from elsewhere may not run a command").help(help);
     }
     let auth = node.get(&node::CONNECTOR).and_then(|at| at.get(&connector::AUTH));
     if let Some(file) = auth.and_then(|auth| auth.filled(&login::FILE)) {
-        file.error("a node from redis or a URL may not name a file with a login").help(help);
+        file.error("a node from elsewhere may not name a file with a login").help(help);
     }
 }
 

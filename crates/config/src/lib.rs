@@ -5,6 +5,7 @@
 //! [`findings::Finding`] with its place. A configuration with an error has no model.
 
 mod address;
+mod answered_node;
 mod check;
 pub mod cli;
 mod coerce;
@@ -27,6 +28,7 @@ mod value;
 pub use rtun_document::{duration, findings};
 use rtun_document::{json, location, print, report, suggest, toml, yaml};
 
+pub use answered_node::{AnsweredNode, answered_hub, answered_proxy};
 pub use edit::{ChangeAction, EditError, GROUPS, ObjectChange, known_group};
 pub use environment::{Environment, Variable};
 pub use hop_sources::node_lines;

@@ -8,7 +8,7 @@ use crate::{
     grpc::GrpcPlugin,
     http::HttpPlugin,
     plugin::{
-        AdmissionPlugin, AuthPlugin, IngressPlugin, LimiterPlugin, ObserverPlugin,
+        AdmissionPlugin, AuthPlugin, IngressPlugin, LimiterPlugin, NodePlugin, ObserverPlugin,
         PluginSetupError, RoutePlugin,
     },
 };
@@ -58,6 +58,16 @@ pub fn connect_admission_plugin(
 pub fn connect_limiter_plugin(
     settings: &PluginSettings,
 ) -> Result<Arc<dyn LimiterPlugin>, PluginSetupError> {
+    Ok(match settings.protocol {
+        PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
+        PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),
+    })
+}
+
+/// The plugin of a hop described by `settings`.
+pub fn connect_node_plugin(
+    settings: &PluginSettings,
+) -> Result<Arc<dyn NodePlugin>, PluginSetupError> {
     Ok(match settings.protocol {
         PluginProtocol::Http => Arc::new(HttpPlugin::new(settings)?),
         PluginProtocol::Grpc => Arc::new(GrpcPlugin::new(settings)?),

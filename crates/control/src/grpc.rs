@@ -31,17 +31,18 @@ use self::{
     connect::GrpcConnector,
     generated::{
         AdmitRequest, AuthenticateRequest, LimitRequest, ObserveRequest, ObservedEvent,
-        RecordRequest, RouteRequest, RuleRequest, ServiceStatus, Stats,
+        RecordRequest, RouteRequest, RuleRequest, SelectRequest, ServiceStatus, Stats,
         admission_client::AdmissionClient, authenticator_client::AuthenticatorClient,
-        ingress_client::IngressClient, limiter_client::LimiterClient,
+        hop_client::HopClient, ingress_client::IngressClient, limiter_client::LimiterClient,
         observer_client::ObserverClient, recorder_client::RecorderClient,
         router_client::RouterClient,
     },
 };
 use crate::plugin::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
-    LimitWords, LimiterPlugin, MAX_ANSWER, ObserverPlugin, PluginError, PluginRates,
-    PluginSetupError, RoutePlugin, answer, excerpt,
+    LimitWords, LimiterPlugin, MAX_ANSWER, NodePlugin, NodeQuestion, ObserverPlugin, PluginError,
+    PluginRates, PluginSetupError, RoutePlugin, answer, excerpt,
+    nodes::NodeWords,
     observing::{EventWords, words},
     reach,
     recording::{Record, Recorder},
@@ -231,6 +232,24 @@ impl LimiterPlugin for GrpcPlugin {
             let call = |request| async { client!(LimiterClient, self).limit(request).await };
             let reply = self.ask(question, call).await?;
             Ok(answer::rates(reply.r#in, reply.out))
+        })
+    }
+}
+
+impl NodePlugin for GrpcPlugin {
+    fn node(&self, question: &NodeQuestion) -> Answering<'_, Option<String>> {
+        let NodeWords { network, addr, host, path, client, src } = NodeWords::of(question);
+        let question = SelectRequest {
+            network: network.to_owned(),
+            addr,
+            host,
+            client: client.to_owned(),
+            path: path.to_owned(),
+            src,
+        };
+        Box::pin(async move {
+            let call = |request| async { client!(HopClient, self).select(request).await };
+            answer::node(&self.ask(question, call).await?.node)
         })
     }
 }

@@ -16,8 +16,10 @@ use serde::Serialize;
 use crate::{
     plugin::{
         Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin,
-        LimitQuestion, LimitWords, LimiterPlugin, MAX_ANSWER, ObserverPlugin, PluginError,
-        PluginRates, PluginSetupError, RoutePlugin, answer, observing, reach,
+        LimitQuestion, LimitWords, LimiterPlugin, MAX_ANSWER, NodePlugin, NodeQuestion,
+        ObserverPlugin, PluginError, PluginRates, PluginSetupError, RoutePlugin, answer,
+        nodes::NodeWords,
+        observing, reach,
         recording::{self, Record, Recorder},
         taken,
     },
@@ -216,6 +218,13 @@ impl LimiterPlugin for HttpPlugin {
         let body = LimitBody { service, scope, network, addr: "", client: &client, src: &src };
         let request = self.post(&body);
         Box::pin(async move { answer::rates_json(&self.ask(request).await?) })
+    }
+}
+
+impl NodePlugin for HttpPlugin {
+    fn node(&self, question: &NodeQuestion) -> Answering<'_, Option<String>> {
+        let request = self.post(&NodeWords::of(question));
+        Box::pin(async move { answer::node(&self.ask(request).await?) })
     }
 }
 

@@ -20,7 +20,7 @@ mod zone;
 pub use background::in_background;
 pub use connect::{
     connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_limiter_plugin,
-    connect_observer_plugin, connect_route_plugin,
+    connect_node_plugin, connect_observer_plugin, connect_route_plugin,
 };
 pub use feed::{Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, Parse};
 pub use grpc::GrpcPlugin;
@@ -30,9 +30,10 @@ pub use join_questions::{
 };
 pub use plugin::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
-    LimiterPlugin, ObserverPlugin, PluginError, PluginRates, PluginScope, PluginSetupError,
-    RoutePlugin,
+    LimiterPlugin, NodePlugin, NodeQuestion, ObserverPlugin, PluginError, PluginRates, PluginScope,
+    PluginSetupError, RoutePlugin,
     memory::MemoryPlugin,
+    nodes::{NoNode, NodeCalls},
     observing::ObserverCalls,
     recording::{Record, Recorder},
     status::{LastError, PluginKind, PluginStatus},

@@ -5,6 +5,7 @@ mod breaker;
 pub(crate) mod cache;
 pub(crate) mod caller;
 pub(crate) mod memory;
+pub(crate) mod nodes;
 pub(crate) mod observing;
 pub(crate) mod reach;
 pub(crate) mod recording;
@@ -69,6 +70,21 @@ pub trait LimiterPlugin: Addressed {
 pub trait ObserverPlugin: Addressed {
     /// Informs it of these; `Ok(false)`: it has not taken them.
     fn observe(&self, events: &[ObserverEvent]) -> Answering<'_, bool>;
+}
+
+/// Names the node of each connection through a hop.
+pub trait NodePlugin: Addressed {
+    /// The node for a connection, as GOST's JSON has it; `Ok(None)`: the plugin knows none.
+    fn node(&self, question: &NodeQuestion) -> Answering<'_, Option<String>>;
+}
+
+/// What a [`NodePlugin`] is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NodeQuestion {
+    /// The host that is about to connect.
+    pub host: HostName,
+    /// The first address of its device.
+    pub source: IpAddr,
 }
 
 /// What a [`LimiterPlugin`] is asked.

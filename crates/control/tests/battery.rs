@@ -5,12 +5,12 @@ mod support;
 use std::sync::Arc;
 
 use rtun_control::{
-    AdmissionPlugin, AuthPlugin, IngressPlugin, LimitQuestion, LimiterPlugin, PluginError,
-    PluginScope, RoutePlugin, connect_admission_plugin, connect_auth_plugin,
-    connect_ingress_plugin, connect_limiter_plugin, connect_route_plugin,
+    AdmissionPlugin, AuthPlugin, IngressPlugin, LimitQuestion, LimiterPlugin, NodePlugin,
+    PluginError, PluginScope, RoutePlugin, connect_admission_plugin, connect_auth_plugin,
+    connect_ingress_plugin, connect_limiter_plugin, connect_node_plugin, connect_route_plugin,
 };
 use rtun_core::NamespaceId;
-use support::{facts, grpc, http, login, name, namespace};
+use support::{NODE, facts, grpc, http, login, name, namespace, node_question};
 
 /// The plugin in memory, and those that `connect` makes of it.
 macro_rules! implementations {
@@ -128,5 +128,23 @@ async fn limits() {
     }
     for plugin in without_token!("limiter", connect_limiter_plugin) {
         assert!(is_refused(plugin.limit(&question("hub", PluginScope::Service)).await));
+    }
+}
+
+#[tokio::test]
+async fn nodes() {
+    for (which, plugin) in implementations!("hop", connect_node_plugin, dyn NodePlugin) {
+        for (host, source, expected) in [
+            ("host-1", "10.0.0.7", Some(NODE)),
+            ("host-2", "", Some(NODE)),
+            ("host-1", "10.0.0.8", None),
+            ("nobody", "", None),
+        ] {
+            let answer = plugin.node(&node_question(host, source)).await;
+            assert_eq!(answer, Ok(expected.map(str::to_owned)), "{which}: {host} {source}");
+        }
+    }
+    for plugin in without_token!("hop", connect_node_plugin) {
+        assert!(is_refused(plugin.node(&node_question("host-1", "10.0.0.7")).await));
     }
 }

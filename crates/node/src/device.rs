@@ -8,6 +8,7 @@ mod contest;
 mod history;
 mod peers;
 mod port;
+mod task;
 
 use std::{
     collections::HashSet,
@@ -36,18 +37,19 @@ use rtun_system::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, mpsc},
     task::JoinHandle,
-    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{MissedTickBehavior, interval, sleep, sleep_until},
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
-use self::contest::DeviceContest;
+use self::{contest::DeviceContest, task::NewPeers};
 pub(crate) use self::{
     history::DeviceHistory,
     peers::{TunnelPeers, mark_own},
     port::DevicePort,
+    task::{DeviceTask, PeerChanges},
 };
 use crate::hooks::{HookError, HookFacts, Hooks};
 
@@ -137,61 +139,6 @@ pub(crate) struct DeviceKeeper<U> {
     refused: HashSet<Item>,
     looked_up: Instant,
     lookup: Option<JoinHandle<peers::NameAnswers>>,
-}
-
-/// The task that keeps a device. Dropped, it ends at once, and what the system was given stays until the next start.
-pub(crate) struct DeviceTask {
-    pub(crate) task: AbortOnDropHandle<()>,
-    /// Ends the task, once nothing needs the device any more.
-    pub(crate) take_away: CancellationToken,
-    pub(crate) look_again: Arc<Notify>,
-    pub(crate) new_peers: mpsc::Sender<NewPeers>,
-}
-
-/// The other ends of a service's connections from now on, and who waits for the device to be as these need it.
-pub(crate) type NewPeers = (TunnelPeers, oneshot::Sender<()>);
-
-impl DeviceTask {
-    /// Keeps `made` for `user`, whose packets go to `port`.
-    pub(crate) fn start<U: DeviceUser>(
-        maker: DeviceMaker,
-        made: MadeDevice,
-        port: Arc<DevicePort>,
-        user: Arc<U>,
-    ) -> Self {
-        let (look_again, take_away) = (Arc::<Notify>::default(), CancellationToken::new());
-        // What arrives before the task runs has somewhere to go.
-        port.put(Arc::clone(&made.tun));
-        let (new_peers, next_peers) = mpsc::channel(1);
-        let keeper = DeviceKeeper::new(maker, port, user, Arc::clone(&look_again), next_peers);
-        let task = AbortOnDropHandle::new(tokio::spawn(keeper.run(made, take_away.clone())));
-        Self { task, take_away, look_again, new_peers }
-    }
-
-    /// Changes the other ends of the connections; returns once the routes keep packets to these out of the device, or after a
-    /// while, as where the device is gone.
-    pub(crate) async fn change_peers(&self, peers: TunnelPeers) {
-        let (done, is_done) = oneshot::channel();
-        let changed = async {
-            if self.new_peers.send((peers, done)).await.is_ok() {
-                // A task that has ended needs no routes.
-                let _ = is_done.await;
-            }
-        };
-        let _ = timeout(RETRY, changed).await;
-    }
-
-    /// Has the device looked at, and made again if it is gone, at once.
-    pub(crate) fn look_again(&self) {
-        self.look_again.notify_one();
-    }
-
-    /// Takes the device away, with all that the system was given for it.
-    pub(crate) async fn end(self) {
-        self.take_away.cancel();
-        // A panic has been reported already.
-        let _ = self.task.await;
-    }
 }
 
 /// Why a device is no longer kept.

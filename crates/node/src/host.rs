@@ -1,9 +1,11 @@
 //! The host service: its TUN device, which stays, and its connection to a hub, which is made again when it is lost.
 
+mod asked_hops;
 mod downlink;
 mod limiter;
 mod ping;
 mod progress;
+mod reach;
 mod reconnect;
 mod session;
 mod uplink;
@@ -13,25 +15,25 @@ use std::{io, net::IpAddr, sync::Arc};
 use rtun_control::PluginSetupError;
 use rtun_settings::{HostLimits, HostSettings};
 use rtun_system::tun::{Offload, PacketDevice, Tun};
-use tokio::sync::{mpsc, watch};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
 pub(crate) use self::{
     limiter::HostLimiter,
     progress::{HostProgress, HubNodeHistory},
+    reach::NextHubs,
 };
 use self::{
-    reconnect::{HostConnector, HubsInForce},
+    reach::{HubPlan, HubSteering, HubsInForce},
+    reconnect::HostConnector,
     session::Introduction,
 };
 use crate::{
     counters::CountedAt,
     device::{
-        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, TunnelPeers,
-        mark_own,
+        DeviceError, DeviceHistory, DeviceMaker, DevicePort, DeviceTask, DeviceUser, PeerChanges,
     },
-    dial::{Hubs, NameTables, SetupError, address_book},
+    dial::SetupError,
     feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     limiters::ServiceMeters,
@@ -45,7 +47,7 @@ pub(crate) struct HostService {
     /// As they were at the start: commands for the end undo what those for the start have done.
     facts: HookFacts,
     /// The hubs in force.
-    reach: watch::Sender<Arc<HubsInForce>>,
+    steering: Arc<HubSteering>,
     stop: CancellationToken,
     /// Keeps it connected to a hub.
     connecting: Duty,
@@ -54,9 +56,6 @@ pub(crate) struct HostService {
     keeping: DeviceTask,
     _slot: WorkerSlot,
 }
-
-/// How a host gets to its hubs, and where its packets go for it.
-pub(crate) type NextHubs = (HubsInForce, TunnelPeers);
 
 /// A host cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +69,14 @@ pub enum HostError {
     /// A command that has to succeed first has failed.
     #[error(transparent)]
     Hook(#[from] HookError),
+    /// The plugin of a hop cannot be asked.
+    #[error("hop {name:?}: {source}")]
+    Hop {
+        /// The hop's name.
+        name: String,
+        /// Why not.
+        source: PluginSetupError,
+    },
     /// The plugin of its limiter cannot be asked.
     #[error("limiter {name:?}: {source}")]
     Limiter {
@@ -98,12 +105,13 @@ impl HostService {
             namespace: None,
             host: Some(config.name.clone()),
         };
-        let (reach, peers) = reach(service, config, feeds, machine)?;
+        let (reach, peers) = HubPlan::new(service, config, feeds, machine, None)?.next()?;
+        let asked = Arc::clone(&reach.plan.asked);
         if let Surroundings::Twin(twin) = &machine.surroundings {
             let name = config.device.name.as_deref().unwrap_or(service);
             let device = Arc::new(twin.device(name, config.device.mtu));
             let progress =
-                Arc::new(HostProgress::new(config, name, device.mtu(), limiter, counted));
+                Arc::new(HostProgress::new(config, name, device.mtu(), limiter, asked, counted));
             let take_away = CancellationToken::new();
             let (tun, its_progress, ended) =
                 (Arc::clone(&device), Arc::clone(&progress), take_away.clone());
@@ -115,7 +123,7 @@ impl HostService {
                 task: AbortOnDropHandle::new(tokio::spawn(keeping)),
                 take_away,
                 look_again: Arc::default(),
-                new_peers: mpsc::channel(1).0,
+                peers: PeerChanges::of_nobody(),
             };
             return Ok(Self::connect(
                 service, config, reach, device, progress, keeping, machine, slot,
@@ -134,7 +142,8 @@ impl HostService {
         let made = maker.run_hooks(made, hooks, &facts).await?;
         let device = Arc::new(DevicePort::like(made.tun()));
         let mtu = config.device.mtu;
-        let progress = Arc::new(HostProgress::new(config, device.name(), mtu, limiter, counted));
+        let progress = HostProgress::new(config, device.name(), mtu, limiter, asked, counted);
+        let progress = Arc::new(progress);
         let keeping = DeviceTask::start(maker, made, Arc::clone(&device), Arc::clone(&progress));
         Ok(Self::connect(service, config, reach, device, progress, keeping, machine, slot))
     }
@@ -153,7 +162,8 @@ impl HostService {
     ) -> Self {
         let rtun_settings::DeviceSettings { addresses, mtu, gso_frames, .. } = &config.device;
         let stop = CancellationToken::new();
-        let reach = watch::Sender::new(Arc::new(reach));
+        let steering = HubSteering::new(reach, keeping.peers.clone(), Arc::clone(&progress));
+        let steering = Arc::new(steering);
         let connector = Arc::new(HostConnector {
             service: service.to_owned(),
             introduction: Introduction {
@@ -164,7 +174,7 @@ impl HostService {
                 // A device without offload takes no more than single packets.
                 gso_frames: *gso_frames && device.offload() != Offload::None,
             },
-            reach: reach.subscribe(),
+            steering: Arc::clone(&steering),
             progress: Arc::clone(&progress),
             device,
             stop: stop.clone(),
@@ -185,7 +195,17 @@ impl HostService {
                 stop.run_until_cancelled(following).await;
             }
         });
-        Self { service, progress, facts, reach, stop, connecting, limiting, keeping, _slot: slot }
+        Self {
+            service,
+            progress,
+            facts,
+            steering,
+            stop,
+            connecting,
+            limiting,
+            keeping,
+            _slot: slot,
+        }
     }
 
     /// The host as reports see it. Keeps neither the device nor the connection.
@@ -205,14 +225,13 @@ impl HostService {
         feeds: &Feeds,
         machine: &Machine,
     ) -> Result<NextHubs, HostError> {
-        reach(&self.service, config, feeds, machine)
+        let before = self.steering.plan();
+        HubPlan::new(&self.service, config, feeds, machine, Some(&before))?.next()
     }
 
     /// Changes the hubs. The device stays, and so does the session if its hub is still one of them.
-    pub(crate) async fn steer(&self, (reach, peers): NextHubs) {
-        self.keeping.change_peers(peers).await;
-        self.progress.steer(&reach.config);
-        self.reach.send_replace(Arc::new(reach));
+    pub(crate) async fn steer(&self, next: NextHubs) {
+        self.steering.steer(next).await;
     }
 
     /// Changes what limits its traffic. Its session goes on.
@@ -253,32 +272,6 @@ impl HostService {
 pub(crate) fn differ_in_hubs_only(old: &HostSettings, new: &HostSettings) -> bool {
     let HostSettings { name, device, .. } = old.clone();
     HostSettings { name, device, ..new.clone() } == *new
-}
-
-/// How the host of `config` gets to its hubs.
-fn reach(
-    service: &str,
-    config: &HostSettings,
-    feeds: &Feeds,
-    machine: &Machine,
-) -> Result<NextHubs, HostError> {
-    let of_hubs = |hubs| HubsInForce { hubs, config: config.clone() };
-    if let Surroundings::Twin(_) = &machine.surroundings {
-        let hubs = Hubs::of_host(config, &machine.surroundings, Arc::default())?;
-        return Ok((of_hubs(hubs), TunnelPeers::none(&Arc::default())));
-    }
-    let mut marked = config.clone();
-    mark_own(&mut marked.lookups);
-    let tables = NameTables::new(&marked.lookups, feeds);
-    let names = address_book::names_of(machine.state.as_ref(), &marked.lookups, &tables);
-    let peers = {
-        let HostSettings { hubs, proxies, group, lookups, device, .. } = &mut marked;
-        let more = group.more.iter_mut().map(|it| (&mut it.hubs[..], &mut it.proxies[..]));
-        let chains = std::iter::once((&mut hubs[..], &mut proxies[..])).chain(more);
-        TunnelPeers::of_chains(service, chains, lookups, device, &names)
-    };
-    let hubs = Hubs::of_host(&marked, &machine.surroundings, names)?.following(tables);
-    Ok((of_hubs(hubs), peers))
 }
 
 impl DeviceUser for HostProgress {

@@ -59,6 +59,7 @@ pub use runtime::{
     descriptors,
     duties::TaskReport,
     hook_failures::HookReport,
+    node_reader::{NodeReader, ReadNode},
     surroundings::{Surroundings, Twin, TwinListener},
 };
 pub use udp_tunnel::{RelayError, TunnelClientError, TunnelDeviceError, TunnelServerError};

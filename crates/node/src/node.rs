@@ -31,6 +31,7 @@ use crate::{
         duties::Duty,
         events::{EventFacts, NodeEventKind},
         machine::Machine,
+        node_reader::NodeReader,
         surroundings::Surroundings,
         workers::Workers,
     },
@@ -137,16 +138,18 @@ pub enum ServiceError {
 impl Node {
     /// Starts every service, or none. `state` keeps what sources have read, and certificates that were made, for the next start.
     pub async fn start(config: &Config, state: Option<Arc<StateDir>>) -> Result<Self, StartError> {
-        Self::start_until(CancellationToken::new(), config, state).await
+        Self::start_until(CancellationToken::new(), NodeReader::default(), config, state).await
     }
 
     /// Like [`Node::start`]. Once `stopping` is cancelled, hooks of services that start are killed and keep these from starting.
+    /// `node_reader` reads the nodes that plugins of hops name.
     pub async fn start_until(
         stopping: CancellationToken,
+        node_reader: NodeReader,
         config: &Config,
         state: Option<Arc<StateDir>>,
     ) -> Result<Self, StartError> {
-        let machine = Machine { state, stopping, ..Machine::default() };
+        let machine = Machine { state, stopping, node_reader, ..Machine::default() };
         Self::start_on(machine, config).await
     }
 

@@ -495,7 +495,7 @@ pub struct ConnectionReport {
 /// A connection that could not be made, or ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FailureReport {
-    /// The hub's address, as configured.
+    /// The address of the hub, as configured, or of the plugin that was to name one.
     pub hub: String,
     /// The text of the error.
     pub error: String,

@@ -7,5 +7,6 @@ pub(crate) mod events;
 pub(crate) mod hook_failures;
 pub(crate) mod live_log;
 pub(crate) mod machine;
+pub(crate) mod node_reader;
 pub(crate) mod surroundings;
 pub(crate) mod workers;

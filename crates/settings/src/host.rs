@@ -6,7 +6,8 @@ use ipnet::IpNet;
 use rtun_core::{HostName, Selection};
 
 use super::{
-    HubNode, LimiterSettings, LookedUpName, NetworkNamespace, NodePreference, ProxyHop, VolumeQuota,
+    HopPlugin, HubNode, LimiterSettings, LookedUpName, NetworkNamespace, NodePreference, ProxyHop,
+    VolumeQuota,
 };
 
 /// A host: a TUN device and the hub it is joined to.
@@ -16,10 +17,12 @@ pub struct HostSettings {
     pub name: HostName,
     /// The device.
     pub device: DeviceSettings,
-    /// The nodes of the chain's last hop; at least one.
+    /// The nodes of the chain's last hop; at least one, unless `plugin` or a source names them.
     pub hubs: Vec<HubNode>,
     /// Which of them is used.
     pub selector: Selection,
+    /// Who names the hub for each connection.
+    pub plugin: Option<HopPlugin>,
     /// The chain's hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
     /// More chains, one of which is chosen for each attempt (`chainGroup`).
@@ -38,6 +41,14 @@ impl HostSettings {
     /// The nodes of the last hops of all chains.
     pub fn all_hubs(&self) -> impl Iterator<Item = &HubNode> {
         self.hubs.iter().chain(self.group.more.iter().flat_map(|chain| &chain.hubs))
+    }
+
+    /// The plugins that name nodes for its connections; one that several hops have is there several times.
+    pub fn hop_plugins(&self) -> impl Iterator<Item = &HopPlugin> {
+        let of_hops = self.chains().flat_map(|(_, proxies)| proxies);
+        let of_ends = self.plugin.iter();
+        let of_more = self.group.more.iter().filter_map(|chain| chain.plugin.as_ref());
+        of_hops.filter_map(|hop| hop.plugin.as_ref()).chain(of_ends).chain(of_more)
     }
 
     /// All chains: their hubs and the proxies before them.
@@ -61,10 +72,12 @@ pub struct ChainGroup {
 /// A chain that is not the first of its group.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GroupedChain {
-    /// The nodes of its last hop; at least one.
+    /// The nodes of its last hop; at least one, unless `plugin` names them.
     pub hubs: Vec<HubNode>,
     /// Which of them is used.
     pub selector: Selection,
+    /// Who names the hub for each connection.
+    pub plugin: Option<HopPlugin>,
     /// Its hops before that, the nearest first.
     pub proxies: Vec<ProxyHop>,
     /// Its place among the chains.

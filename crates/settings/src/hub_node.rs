@@ -5,7 +5,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use rtun_core::{NamespaceId, Selection};
 
-use super::{DialTls, ListenOptions, ServerTls, SocketOptions, TransportStack};
+use super::{DialTls, ListenOptions, PluginSettings, ServerTls, SocketOptions, TransportStack};
 
 /// Where and how a hub listens.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,10 +94,23 @@ pub struct Endpoint {
 /// A hop before the last: each connection goes through one of its proxies.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProxyHop {
-    /// At least one.
+    /// At least one, unless `plugin` names them.
     pub nodes: Vec<ProxyNode>,
     /// Which of them is used.
     pub selector: Selection,
+    /// Who names the proxy for each connection.
+    pub plugin: Option<HopPlugin>,
+}
+
+/// A plugin that names the node of a hop for each connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HopPlugin {
+    /// The hop's name.
+    pub hop: String,
+    /// The name of its chain, for the metrics; empty if it has none.
+    pub chain: String,
+    /// How it is asked.
+    pub plugin: PluginSettings,
 }
 
 /// A proxy.

@@ -72,7 +72,11 @@ fn of(finding: &Finding) -> String {
 /// The addresses of a host's hubs.
 pub(super) fn hubs(host: &HostSettings) -> String {
     let hubs: Vec<_> = host.all_hubs().map(|hub| &*hub.addr).collect();
-    if hubs.is_empty() { "hubs that its sources name".to_owned() } else { hubs.join(", ") }
+    match hubs.is_empty() {
+        false => hubs.join(", "),
+        true if host.hop_plugins().next().is_some() => "hubs that a plugin names".to_owned(),
+        true => "hubs that its sources name".to_owned(),
+    }
 }
 
 fn shown(service: &Service) -> String {

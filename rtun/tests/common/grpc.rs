@@ -24,9 +24,10 @@ mod generated;
 use generated::{
     AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, LimitReply, LimitRequest,
     ObserveReply, ObserveRequest, RecordReply, RecordRequest, RouteReply, RouteRequest, RuleReply,
-    RuleRequest,
+    RuleRequest, SelectReply, SelectRequest,
     admission_server::{Admission, AdmissionServer},
     authenticator_server::{Authenticator, AuthenticatorServer},
+    hop_server::{Hop, HopServer},
     ingress_server::{Ingress, IngressServer},
     limiter_server::{Limiter, LimiterServer},
     observer_server::{Observer, ObserverServer},
@@ -42,6 +43,8 @@ pub struct Grpc {
     gateway_of: fn(&str) -> &'static str,
     /// In and out, in bytes a second.
     rates: Arc<Mutex<[i64; 2]>>,
+    /// The node that it names, as JSON.
+    node: Arc<Mutex<String>>,
     /// What it was informed of, as JSON of the HTTP observer.
     events: Arc<Mutex<Vec<Value>>>,
 }
@@ -55,8 +58,8 @@ impl Grpc {
     ) -> Self {
         let listener = machine.run(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
         listener.set_nonblocking(true).unwrap();
-        let (calls, rates, events) = Default::default();
-        let service = Self { calls, endpoint, gateway_of, rates, events };
+        let (calls, rates, node, events) = Default::default();
+        let service = Self { calls, endpoint, gateway_of, rates, node, events };
         let serving = service.clone();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -68,6 +71,7 @@ impl Grpc {
                     .add_service(AuthenticatorServer::new(serving.clone()))
                     .add_service(AdmissionServer::new(serving.clone()))
                     .add_service(LimiterServer::new(serving.clone()))
+                    .add_service(HopServer::new(serving.clone()))
                     .add_service(ObserverServer::new(serving.clone()))
                     .add_service(RecorderServer::new(serving))
                     .serve_with_incoming(TcpIncoming::from(listener))
@@ -87,6 +91,12 @@ impl Grpc {
     #[allow(dead_code, reason = "each test program uses its part")]
     pub fn limit(&self, rates: [i64; 2]) {
         *self.rates.lock().unwrap() = rates;
+    }
+
+    /// Names this node from now on, as JSON; none at first.
+    #[allow(dead_code, reason = "each test program uses its part")]
+    pub fn name_node(&self, node: &str) {
+        node.clone_into(&mut self.node.lock().unwrap());
     }
 
     /// What it was informed of, in the form of an HTTP observer's JSON.
@@ -153,6 +163,19 @@ impl Limiter for Grpc {
         self.note(&request, &["limit", network, addr, client, src, service, scope]);
         let [r#in, out] = *self.rates.lock().unwrap();
         Ok(Response::new(LimitReply { r#in, out }))
+    }
+}
+
+#[tonic::async_trait]
+impl Hop for Grpc {
+    async fn select(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<SelectReply>, Status> {
+        let SelectRequest { network, addr, host, client, path, src } = request.get_ref();
+        self.note(&request, &["node", network, addr, host, client, path, src]);
+        let node = self.node.lock().unwrap().clone().into_bytes();
+        Ok(Response::new(SelectReply { node }))
     }
 }
 

@@ -3,7 +3,7 @@
 mod node;
 
 use self::node::ChainHop;
-use super::{Context, lookups::ChainNames, selector, sources};
+use super::{Context, lookups::ChainNames, plugins, providers, selector, sources};
 use crate::{
     coerce,
     location::quote,
@@ -14,8 +14,8 @@ use crate::{
     value::Cursor,
 };
 use rtun_settings::{
-    ChainGroup, GroupedChain, HubNode, LookedUpName, ProxyHop, ProxyNode, RelayProtocol, Selection,
-    SocketOptions, Strategy,
+    ChainGroup, GroupedChain, HopPlugin, HubNode, LookedUpName, ProxyHop, ProxyNode, RelayProtocol,
+    Selection, SocketOptions, Strategy,
 };
 
 /// Most chains of a host.
@@ -38,6 +38,8 @@ pub(super) struct Chain {
     /// At least one.
     pub(super) hubs: Vec<HubNode>,
     pub(super) selector: Selection,
+    /// Who names the hub for each connection.
+    pub(super) plugin: Option<HopPlugin>,
     pub(super) proxies: Vec<ProxyHop>,
     /// What relays speak.
     pub(super) protocol: RelayProtocol,
@@ -95,13 +97,16 @@ pub(super) fn read<'a>(
     let read = read.map(|chain| chain_at(chain, at, end, &mut names, context));
     let mut read = read.collect::<Option<Vec<_>>>()?;
     // A chain whose nodes are not known yet is none; where there is no other, the host waits for them.
-    let is_known = |(chain, _): &(GroupedChain, RelayProtocol)| !chain.hubs.is_empty();
+    let is_known = |(chain, _): &(GroupedChain, RelayProtocol)| {
+        !chain.hubs.is_empty() || chain.plugin.is_some()
+    };
     match read.iter().any(is_known) {
         true => read.retain(is_known),
         false => read.truncate(1),
     }
     let mut read = read.into_iter();
-    let (GroupedChain { hubs, selector, proxies, preference: first }, protocol) = read.next()?;
+    let (chain, protocol) = read.next()?;
+    let GroupedChain { hubs, selector, plugin, proxies, preference: first } = chain;
     let more: Vec<_> = read.map(|(chain, _)| chain).collect();
     let group = match more.is_empty() {
         true => ChainGroup::default(),
@@ -118,7 +123,7 @@ pub(super) fn read<'a>(
         }
     };
     let lookups = names.in_their_own_way();
-    Some(Chain { hubs, selector, proxies, protocol, group, lookups })
+    Some(Chain { hubs, selector, plugin, proxies, protocol, group, lookups })
 }
 
 /// One chain of the service at `service`.
@@ -149,23 +154,32 @@ fn chain_at<'a>(
                 .help("write `lowestlatency`, `fifo` or `round`");
         }
         let hop = ChainHop { service, at: &hop, chain: &name, after_proxy: i > 0 };
-        proxies.push(ProxyHop { nodes: nodes(&hop, node::proxy, names, context), selector });
+        let plugin = plugin_of(&hop, end);
+        let nodes = match &plugin {
+            Some(_) => Vec::new(),
+            None => nodes(&hop, node::proxy, names, context),
+        };
+        proxies.push(ProxyHop { nodes, selector, plugin });
     }
     let last = resolved_hop(last, context)?;
     let selector = selector::of(&last.object(&hop::SELECTOR));
     let last = ChainHop { service, at: &last, chain: &name, after_proxy: !before.is_empty() };
+    let plugin = plugin_of(&last, end);
     let protocol = match end {
         ChainEnd::Hub => RelayProtocol::Relay,
         ChainEnd::Relay => relay_protocol(&last)?,
     };
     let mut hubs = match (end, protocol) {
+        _ if plugin.is_some() => Vec::new(),
         (ChainEnd::Hub, _) => nodes(&last, node::hub, names, context),
         (ChainEnd::Relay, RelayProtocol::Relay) => nodes(&last, node::relay, names, context),
         (ChainEnd::Relay, RelayProtocol::Socks5) => {
             nodes(&last, node::socks5_relay, names, context)
         }
     };
-    let is_known = !hubs.is_empty() && proxies.iter().all(|hop| !hop.nodes.is_empty());
+    let has_hub = !hubs.is_empty() || plugin.is_some();
+    let is_known =
+        has_hub && proxies.iter().all(|hop| !hop.nodes.is_empty() || hop.plugin.is_some());
     if !is_known {
         if end == ChainEnd::Relay && !context.report.failed() {
             let message = "the sources of this chain give no node yet";
@@ -175,7 +189,7 @@ fn chain_at<'a>(
         proxies.clear();
     }
     let preference = selector::of_chain(chain);
-    Some((GroupedChain { hubs, selector, proxies, preference }, protocol))
+    Some((GroupedChain { hubs, selector, plugin, proxies, preference }, protocol))
 }
 
 /// What the relays of a hop speak, all the same; `None` after an error was reported.
@@ -191,6 +205,25 @@ fn relay_protocol(hop: &ChainHop<'_, '_>) -> Option<RelayProtocol> {
     }
 }
 
+/// Who names the node of `hop` for each connection. What its nodes would have from the hop they do not have then, as in GOST.
+fn plugin_of(hop: &ChainHop<'_, '_>, end: ChainEnd) -> Option<HopPlugin> {
+    let plugin = hop.at.filled(&hop::PLUGIN)?;
+    if end == ChainEnd::Relay {
+        let message = "the client of a tunnel asks no plugin for its nodes";
+        return plugin.key().refuse(message, "list them as `nodes`: only hosts ask");
+    }
+    providers::not_used(hop.at, &sources::HOP);
+    for key in ["selector", "resolver", "hosts", "interface", "sockopts", "metadata"] {
+        let Some(unused) = hop.at.child_named(key).filter(|at| !at.value.is_unset()) else {
+            continue;
+        };
+        let message = format!("`{key}` is not used: the plugin names whole nodes");
+        unused.key().warning(message).help("have the plugin put it into its nodes");
+    }
+    let name = hop.at.read(&hop::NAME).unwrap_or_else(|| hop.at.path.clone());
+    Some(HopPlugin { hop: name, chain: hop.chain.to_owned(), plugin: plugins::read(&plugin)? })
+}
+
 /// The nodes of `hop`, read by `read`; at least one unless an error was reported, or they are to come from a source.
 fn nodes<'a, T: ReachedNode>(
     hop: &ChainHop<'_, 'a>,
@@ -199,7 +232,7 @@ fn nodes<'a, T: ReachedNode>(
     context: &Context<'a>,
 ) -> Vec<T> {
     let nodes = hop.at.items_of(&hop::NODES);
-    if nodes.is_empty() && !sources::are_in(hop.at) {
+    if nodes.is_empty() && !are_named_elsewhere(hop.at) {
         hop.at.error("the hop has no node").help("add a node with an address");
     }
     let read = |at: &Cursor<'a>| {
@@ -249,11 +282,11 @@ fn only_chain<'a>(at: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>> 
         let last = chain.items_of(&chain::HOPS).pop();
         let last = last.and_then(|hop| match hop.filled(&hop::NODES) {
             Some(_) => Some(hop),
-            None if sources::are_in(&hop) => Some(hop),
+            None if are_named_elsewhere(&hop) => Some(hop),
             None => context.names.hops.get(&hop.read(&hop::NAME)?).cloned(),
         });
         let nodes = last.as_ref().map(|hop| hop.items_of(&hop::NODES)).unwrap_or_default();
-        if nodes.is_empty() && last.is_some_and(|hop| sources::are_in(&hop)) {
+        if nodes.is_empty() && last.is_some_and(|hop| are_named_elsewhere(&hop)) {
             return true;
         }
         nodes
@@ -288,7 +321,7 @@ fn only_chain<'a>(at: &Cursor<'_>, context: &Context<'a>) -> Option<Cursor<'a>> 
 
 /// The hop itself, or the one that its name stands for; `None` after an error was reported.
 fn resolved_hop<'a>(hop: &Cursor<'a>, context: &Context<'a>) -> Option<Cursor<'a>> {
-    if hop.filled(&hop::NODES).is_some() || sources::are_in(hop) {
+    if hop.filled(&hop::NODES).is_some() || are_named_elsewhere(hop) {
         return Some(hop.clone());
     }
     let Some(name) = hop.get(&hop::NAME) else {
@@ -296,4 +329,9 @@ fn resolved_hop<'a>(hop: &Cursor<'a>, context: &Context<'a>) -> Option<Cursor<'a
         return hop.refuse("the hop has neither nodes nor a name", help);
     };
     context.names.hops.resolve(&name).map(|(_, hop)| hop.clone())
+}
+
+/// Whether the nodes of the hop are with sources or a plugin.
+fn are_named_elsewhere(hop: &Cursor<'_>) -> bool {
+    sources::are_in(hop) || hop.filled(&hop::PLUGIN).is_some()
 }

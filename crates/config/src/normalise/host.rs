@@ -46,6 +46,7 @@ pub(super) fn read(at: &Cursor<'_>, context: &Context<'_>) -> Option<HostSetting
         device,
         hubs: chain.hubs,
         selector: chain.selector,
+        plugin: chain.plugin,
         proxies: chain.proxies,
         group: chain.group,
         lookups: chain.lookups,

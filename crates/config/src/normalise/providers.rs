@@ -34,7 +34,7 @@ pub(super) fn named<T>(
 }
 
 /// What a plugin replaces.
-fn not_used(at: &Cursor<'_>, kind: &TableKind) {
+pub(super) fn not_used(at: &Cursor<'_>, kind: &TableKind) {
     const WHY: &str = "not used: the plugin answers instead";
     let TableKind { rows, what, .. } = kind;
     if let Some(unused) = at.child_named(rows).filter(|at| !at.value.is_unset()) {

@@ -75,7 +75,7 @@ pub(super) const HOSTS: TableKind = TableKind {
 };
 
 pub(crate) const HOP: TableKind =
-    TableKind { rows: hop::NODES.name(), what: "hop", redis: &[STRING], plugins: false };
+    TableKind { rows: hop::NODES.name(), what: "hop", redis: &[STRING], plugins: true };
 
 /// The sources of the object at `at` in rising order of priority, and the time between two readings of them.
 pub(crate) fn read(at: &Cursor<'_>, kind: &TableKind) -> (Vec<SourceSettings>, Option<Duration>) {

@@ -87,7 +87,7 @@ objects! {
         take(HOSTS: OneText, "hosts", "none", "the name of one of `hosts`, which comes before the resolver; a node may name another");
         take(NODES: ObjectList(node), "nodes", "required without a source", "connections go through one of them. [Those of a source](reaching-the-hub.md#hubs-from-files-and-servers) come after them: of the file, of redis, of the URL");
         shared(sources_from);
-        refused("GOST asks it for the node of each connection; rtun knows the hubs before it connects", "plugin");
+        take(PLUGIN: In(plugin), "plugin", "none", "who [names the node for each connection](reaching-the-hub.md#hubs-from-a-plugin); the hop's nodes and sources are not used then");
         metadata();
     }
 

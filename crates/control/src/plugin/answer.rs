@@ -135,6 +135,16 @@ pub(crate) fn admission_json(body: &[u8]) -> Result<bool, PluginError> {
     Fields::parse(body)?.flag("ok")
 }
 
+/// A node as JSON; nothing, `null` and an object without keys are none. What stands in it is its user's to read.
+pub(crate) fn node(body: &[u8]) -> Result<Option<String>, PluginError> {
+    let text = std::str::from_utf8(body).map_err(PluginError::nonsense)?.trim();
+    if matches!(text, "" | "null") {
+        return Ok(None);
+    }
+    let Fields(fields) = Fields::parse(body)?;
+    Ok((!fields.is_empty()).then(|| text.to_owned()))
+}
+
 /// `{"ok"}`: whether what was sent was taken.
 pub(crate) fn taken_json(body: &[u8]) -> Result<bool, PluginError> {
     Fields::parse(body)?.flag("ok")
@@ -179,6 +189,18 @@ mod tests {
         let long = format!(r#"{{"ok":true,"id":"{}"}}"#, "x".repeat(256));
         assert!(auth_json(long.as_bytes()).is_err());
         assert!(auth_json(br#"{"ok":true,"id":"\u0007"}"#).is_err());
+    }
+
+    #[test]
+    fn a_node_is_an_object_with_keys_and_nothing_is_none() {
+        for none in ["", " \n", "null", "{}", " { } "] {
+            assert_eq!(node(none.as_bytes()), Ok(None), "{none:?}");
+        }
+        let object = r#"{"addr":"192.0.2.1:1"}"#;
+        assert_eq!(node(format!(" {object}\n").as_bytes()), Ok(Some(object.to_owned())));
+        for wrong in [&b"[]"[..], b"true", b"{\"addr\":", b"\xff{}"] {
+            assert!(matches!(node(wrong), Err(PluginError::Nonsense(_))), "{wrong:?}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use rtun_core::{HostName, NamespaceId};
 
 use super::{
     Addressed, AdmissionPlugin, Answering, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion,
-    LimiterPlugin, PluginError, PluginRates, RoutePlugin,
+    LimiterPlugin, NodePlugin, NodeQuestion, PluginError, PluginRates, RoutePlugin,
 };
 
 /// A plugin of every kind in memory: answers from tables, and counts the questions.
@@ -34,6 +34,7 @@ struct MemoryTables {
     users: HashMap<String, (String, String)>,
     admitted: HashSet<IpAddr>,
     rates: PluginRates,
+    nodes: HashMap<NodeQuestion, String>,
 }
 
 impl MemoryPlugin {
@@ -66,6 +67,11 @@ impl MemoryPlugin {
     /// From now on every limit is this.
     pub fn set_rates(&self, rates: PluginRates) {
         self.tables().rates = rates;
+    }
+
+    /// Adds or replaces the node, as JSON, for a question.
+    pub fn insert_node(&self, question: NodeQuestion, node: &str) {
+        self.tables().nodes.insert(question, node.to_owned());
     }
 
     /// From now on every question fails with this error; with `None` it is answered.
@@ -153,5 +159,11 @@ impl AdmissionPlugin for MemoryPlugin {
 impl LimiterPlugin for MemoryPlugin {
     fn limit(&self, _question: &LimitQuestion) -> Answering<'_, PluginRates> {
         self.answer(|tables| tables.rates)
+    }
+}
+
+impl NodePlugin for MemoryPlugin {
+    fn node(&self, question: &NodeQuestion) -> Answering<'_, Option<String>> {
+        self.answer(|tables| tables.nodes.get(question).cloned())
     }
 }

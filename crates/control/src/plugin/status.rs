@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct PluginStatus {
     /// What it replaces.
     pub kind: PluginKind,
-    /// The name of the router, ingress, auther, admission, limiter, observer or recorder.
+    /// The name of the router, ingress, auther, admission, limiter, hop, observer or recorder.
     pub name: String,
     /// Where it is asked, without secrets.
     pub address: String,
@@ -52,6 +52,8 @@ pub enum PluginKind {
     Admission,
     /// Rates of traffic.
     Limiter,
+    /// The nodes of a hop.
+    Hop,
     /// Nothing: it is informed.
     Observer,
     /// Nothing: it is given records. It may be a file or server, too.
@@ -67,6 +69,7 @@ impl PluginKind {
             Self::Auther => "auther",
             Self::Admission => "admission",
             Self::Limiter => "limiter",
+            Self::Hop => "hop",
             Self::Observer => "observer",
             Self::Recorder => "recorder",
         }

@@ -10,7 +10,7 @@ use std::{
 use axum::{body::Body, http::Response as HttpResponse};
 use rtun_control::{
     AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, LimiterPlugin, MemoryPlugin,
-    RoutePlugin,
+    NodePlugin, RoutePlugin,
 };
 use rtun_core::Secret;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -20,14 +20,15 @@ use super::{
     TOKEN,
     generated::{
         AdmitReply, AdmitRequest, AuthenticateReply, AuthenticateRequest, LimitReply, LimitRequest,
-        RouteReply, RouteRequest, RuleReply, RuleRequest,
+        RouteReply, RouteRequest, RuleReply, RuleRequest, SelectReply, SelectRequest,
         admission_server::{Admission, AdmissionServer},
         authenticator_server::{Authenticator, AuthenticatorServer},
+        hop_server::{Hop, HopServer},
         ingress_server::{Ingress, IngressServer},
         limiter_server::{Limiter, LimiterServer},
         router_server::{Router, RouterServer},
     },
-    name, question,
+    name, node_question, question,
 };
 
 /// How the server answers.
@@ -66,7 +67,8 @@ impl Fake {
             .add_service(IngressServer::new(self.clone()))
             .add_service(AuthenticatorServer::new(self.clone()))
             .add_service(AdmissionServer::new(self.clone()))
-            .add_service(LimiterServer::new(self.clone()));
+            .add_service(LimiterServer::new(self.clone()))
+            .add_service(HopServer::new(self.clone()));
         serve(routes, address).await
     }
 
@@ -190,5 +192,20 @@ impl Limiter for Fake {
         let rates = self.facts.limit(&question(&service, &scope, &client, &src)).await.unwrap();
         let bytes = |rate: Option<NonZeroU64>| rate.map_or(-1, |rate| rate.get() as i64);
         Ok(Response::new(LimitReply { r#in: bytes(rates.input), out: bytes(rates.output) }))
+    }
+}
+
+#[tonic::async_trait]
+impl Hop for Fake {
+    async fn select(
+        &self,
+        request: Request<SelectRequest>,
+    ) -> Result<Response<SelectReply>, Status> {
+        let said = self.behave(&request).await?;
+        let SelectRequest { network, addr, host, client, path, src } = request.into_inner();
+        assert_eq!((&*network, &*client, &*path, &addr), ("ip", "", "", &host));
+        let node = self.facts.node(&node_question(&host, &src)).await.unwrap();
+        let node = said.or(node).unwrap_or_default().into_bytes();
+        Ok(Response::new(SelectReply { node }))
     }
 }

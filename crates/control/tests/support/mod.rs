@@ -25,7 +25,7 @@ use axum::{
 };
 use rtun_control::{
     AdmissionPlugin, AuthPlugin, AuthQuestion, IngressPlugin, LimitQuestion, LimiterPlugin,
-    MemoryPlugin, PluginRates, PluginScope, RoutePlugin,
+    MemoryPlugin, NodePlugin, NodeQuestion, PluginRates, PluginScope, RoutePlugin,
 };
 use rtun_core::{HostName, NamespaceId, Secret};
 use rtun_settings::{PluginProtocol, PluginSettings};
@@ -69,7 +69,18 @@ pub(crate) fn facts() -> Arc<MemoryPlugin> {
     facts.set_admitted(IpAddr::from([192, 0, 2, 1]), true);
     facts.set_admitted("2001:db8::1".parse().unwrap(), true);
     facts.set_rates(rates());
+    facts.insert_node(node_question("host-1", "10.0.0.7"), NODE);
+    facts.insert_node(node_question("host-2", ""), NODE);
     Arc::new(facts)
+}
+
+/// The node that all servers name.
+pub(crate) const NODE: &str = r#"{"addr": "192.0.2.1:8443", "connector": {"type": "router"}}"#;
+
+/// The question of this host; its address may be unknown.
+pub(crate) fn node_question(host: &str, source: &str) -> NodeQuestion {
+    let source = if source.is_empty() { "0.0.0.0" } else { source };
+    NodeQuestion { host: name(host), source: source.parse().unwrap() }
 }
 
 /// The rates that all servers give.
@@ -157,12 +168,21 @@ pub(crate) async fn http_server(facts: Arc<MemoryPlugin>) -> SocketAddr {
         let bytes = |rate: Option<NonZeroU64>| rate.map_or(-1, |rate| rate.get() as i64);
         Ok(json!({ "in": bytes(rates.input), "out": bytes(rates.output) }).to_string())
     }
+    async fn hop(State(facts): Facts, headers: HeaderMap, body: Bytes) -> Answer {
+        check(&headers)?;
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        let words = ["network", "path", "client"].map(|key| text(&body, key));
+        assert_eq!((words, text(&body, "addr")), (["ip", "", ""], text(&body, "host")));
+        let question = node_question(text(&body, "host"), text(&body, "src"));
+        Ok(facts.node(&question).await.unwrap().unwrap_or_else(|| "null".to_owned()))
+    }
     let app = axum::Router::new()
         .route("/route", get(route))
         .route("/ingress", get(ingress))
         .route("/auth", post(auth))
         .route("/admission", post(admission))
         .route("/limiter", post(limiter))
+        .route("/hop", post(hop))
         .with_state(facts);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -14,7 +14,7 @@ use rtun_core::{HostName, NamespaceId};
 use rtun_settings::{HostSettings, HubNode};
 use tokio::time::Instant;
 
-use super::{limiter::HostLimiter, session::Session};
+use super::{asked_hops::AskedHops, limiter::HostLimiter, session::Session};
 use crate::{
     counters::{CountedAt, Counters},
     device::DeviceHistory,
@@ -34,6 +34,8 @@ pub(crate) struct HostProgress {
     joined: AtomicU64,
     failed: AtomicU64,
     story: Mutex<Story>,
+    /// The plugins of its hops.
+    asked: ArcSwap<AskedHops>,
     /// In the order of the configuration.
     nodes: ArcSwap<Vec<Arc<HubNodeProgress>>>,
 }
@@ -85,11 +87,13 @@ impl HostProgress {
         device: &str,
         mtu: u16,
         limiter: HostLimiter,
+        asked: Arc<AskedHops>,
         counted: CountedAt,
     ) -> Self {
         let sent = Counters::with_quotas(Some(Arc::clone(&limiter.quotas)), None);
         let received = Counters::with_quotas(None, Some(Arc::clone(&limiter.quotas)));
         Self {
+            asked: ArcSwap::new(asked),
             nodes: ArcSwap::from_pointee(nodes_of(config, &[])),
             session: ArcSwapOption::empty(),
             sent: Arc::new(sent.counted_at(counted.clone())),
@@ -106,7 +110,8 @@ impl HostProgress {
     }
 
     /// Its hubs are those of `config` from now on; of those that stay the counts go on.
-    pub(super) fn steer(&self, config: &HostSettings) {
+    pub(super) fn steer(&self, config: &HostSettings, asked: Arc<AskedHops>) {
+        self.asked.store(asked);
         self.nodes.store(Arc::new(nodes_of(config, &self.nodes.load())));
     }
 
@@ -159,10 +164,10 @@ impl HostProgress {
         self.session.compare_and_swap(&Some(Arc::clone(session)), none);
     }
 
-    /// A connection could not be made, or has ended.
-    pub(super) fn failed(&self, hub: &HubNode, error: String) {
+    /// A connection to the hub at `hub`, or that the plugin at `hub` was to name, could not be made, or has ended.
+    pub(super) fn failed(&self, hub: &str, error: String) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        let failure = Failure { hub: hub.addr.clone(), error, when: Instant::now() };
+        let failure = Failure { hub: hub.to_owned(), error, when: Instant::now() };
         self.with_story(|story| story.failure = Some(failure));
     }
 
@@ -204,7 +209,7 @@ impl HostProgress {
             sent: self.sent.read(),
             received: self.received.read(),
             limits: self.limiter.report().into_iter().collect(),
-            plugins: self.limiter.plugin().into_iter().collect(),
+            plugins: self.limiter.plugin().into_iter().chain(self.asked.load().status()).collect(),
             quotas: quota_reports(&self.limiter.quotas),
         }
     }

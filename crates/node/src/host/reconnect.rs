@@ -4,21 +4,24 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use rtun_control::NodeQuestion;
 use rtun_core::{Backoff, LossWatch, Setback};
 use rtun_proto::frame::FrameBuffer;
-use rtun_settings::{HostSettings, HubNode, NodePreference, ProxyHop};
+use rtun_settings::{HubNode, NodePreference};
 use rtun_system::tun::PacketDevice;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    asked_hops::NoHub,
     downlink,
     progress::HostProgress,
+    reach::{HubSteering, HubsInForce},
     session::{Introduction, JoinError, Session},
 };
 use crate::{
-    dial::{HubConnection, HubTarget, Hubs, NoEndpoint, Wire},
+    dial::{HubConnection, HubTarget, NoEndpoint, Wire},
     link::EndReason,
 };
 
@@ -32,36 +35,16 @@ const REPEAT_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct HostConnector<D> {
     pub(super) service: String,
     pub(super) introduction: Introduction,
-    /// The hubs in force.
-    pub(super) reach: watch::Receiver<Arc<HubsInForce>>,
+    pub(super) steering: Arc<HubSteering>,
     pub(super) device: Arc<D>,
     pub(super) progress: Arc<HostProgress>,
     pub(super) stop: CancellationToken,
-}
-
-/// How a host gets to its hubs.
-pub(crate) struct HubsInForce {
-    pub(super) hubs: Hubs,
-    /// What they are made of.
-    pub(super) config: HostSettings,
 }
 
 /// The hub of a session.
 struct SessionHub {
     reach: Arc<HubsInForce>,
     node: usize,
-}
-
-impl HubsInForce {
-    fn dial_timeout(&self) -> Option<Duration> {
-        self.config.dial_timeout
-    }
-
-    /// The hubs in their order, each with the proxies before it.
-    fn listed(&self) -> impl Iterator<Item = (&HubNode, &[ProxyHop])> {
-        let chains = self.config.chains();
-        chains.flat_map(|(hubs, proxies)| hubs.iter().map(move |hub| (hub, proxies)))
-    }
 }
 
 impl SessionHub {
@@ -94,7 +77,7 @@ impl<D: PacketDevice> HostConnector<D> {
 
     /// Looks after the hubs in force, without end.
     async fn look_after(&self) {
-        let mut changes = self.reach.clone();
+        let mut changes = self.steering.in_force();
         loop {
             let reach = Arc::clone(&changes.borrow_and_update());
             tokio::select! {
@@ -109,16 +92,27 @@ impl<D: PacketDevice> HostConnector<D> {
     async fn keep_connected(&self) {
         let mut backoff = Backoff::default();
         let mut complaint = Complaint::default();
-        let mut changes = self.reach.clone();
+        let mut changes = self.steering.in_force();
         loop {
+            let before = Arc::clone(&changes.borrow_and_update());
+            tokio::select! {
+                // What it puts in force itself is no change to start over for.
+                biased;
+                () = self.stop.cancelled() => return,
+                () = self.ask(&before) => {}
+                () = changed(&mut changes) => continue,
+            }
             let reach = Arc::clone(&changes.borrow_and_update());
             if reach.hubs.nodes.is_empty() {
-                let (service, host) = (&self.service, &self.introduction.name);
-                warn!(service, %host, "no hub is known yet: the sources of its hop have no node");
+                let again = self.lacks_hub(&reach, &mut complaint);
+                let again =
+                    again.map(|setback| backoff.next(setback, Duration::ZERO, fastrand::u32(..)));
                 tokio::select! {
                     () = self.stop.cancelled() => return,
-                    () = changed(&mut changes) => continue,
+                    () = changed(&mut changes) => backoff = Backoff::default(),
+                    () = sleep_for(again) => {}
                 }
+                continue;
             }
             let connected = tokio::select! {
                 () = self.stop.cancelled() => return,
@@ -153,7 +147,7 @@ impl<D: PacketDevice> HostConnector<D> {
                     if let JoinError::Connect(_) = error {
                         self.progress.unreachable(hub);
                     }
-                    self.progress.failed(hub, error.to_string());
+                    self.progress.failed(&hub.addr, error.to_string());
                     complaint.about(&self.service, hub, &error);
                     (setback, Duration::ZERO)
                 }
@@ -173,6 +167,30 @@ impl<D: PacketDevice> HostConnector<D> {
                 () = tokio::time::sleep(backoff.next(setback, held, fastrand::u32(..))) => {}
             }
         }
+    }
+
+    /// Has plugins name the nodes of their hops, if there are any.
+    async fn ask(&self, reach: &Arc<HubsInForce>) {
+        let Introduction { name, source, .. } = &self.introduction;
+        let question = NodeQuestion { host: name.clone(), source: *source };
+        if let Err(error) = self.steering.ask(reach, &question).await {
+            let (service, host) = (&self.service, name);
+            warn!(service, %host, "the hub that a plugin names cannot be used: {error}");
+        }
+    }
+
+    /// Says that there is no hub to connect to; as what the next attempt waits for it, or `None` if that is for other sources.
+    fn lacks_hub(&self, reach: &HubsInForce, complaint: &mut Complaint) -> Option<Setback> {
+        let (service, host) = (&self.service, &self.introduction.name);
+        let Some(NoHub { plugin, reason }) = &reach.lacking else {
+            warn!(service, %host, "no hub is known yet: the sources of its hop have no node");
+            return None;
+        };
+        self.progress.failed(plugin, reason.clone());
+        if complaint.is_fresh(reason) {
+            warn!(service, %host, plugin, "no hub is known: {reason}; trying again");
+        }
+        Some(Setback::Unreachable)
     }
 
     /// Connects to a hub and joins; which hub it was.
@@ -267,7 +285,7 @@ impl<D: PacketDevice> HostConnector<D> {
             hub = hub.addr, seconds, transport = session.transport.as_str(),
             "lost the hub: {cause}"
         );
-        self.progress.failed(hub, cause);
+        self.progress.failed(&hub.addr, cause);
     }
 
     /// Forwards packets on a session until it ends or the host stops.
@@ -359,6 +377,14 @@ impl<D: PacketDevice> HostConnector<D> {
     }
 }
 
+/// Ready after this time, never if there is none.
+async fn sleep_for(time: Option<Duration>) {
+    match time {
+        Some(time) => tokio::time::sleep(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Ready when the hubs in force have changed; never once the host is going.
 async fn changed(changes: &mut watch::Receiver<Arc<HubsInForce>>) {
     if changes.changed().await.is_err() {
@@ -397,11 +423,7 @@ struct Complaint {
 impl Complaint {
     fn about(&mut self, service: &str, hub: &HubNode, error: &JoinError) {
         let text = error.to_string();
-        let fresh = self
-            .last
-            .as_ref()
-            .is_none_or(|(last, when)| *last != text || when.elapsed() >= REPEAT_AFTER);
-        if fresh {
+        if self.is_fresh(&text) {
             warn!(
                 service,
                 hub = hub.addr,
@@ -409,7 +431,17 @@ impl Complaint {
                 "hub {}: {text}; trying again",
                 hub.addr
             );
-            self.last = Some((text, Instant::now()));
         }
+    }
+
+    /// Whether `text` is to be logged, as it is then.
+    fn is_fresh(&mut self, text: &str) -> bool {
+        let is_known =
+            |(last, when): &(String, Instant)| last == text && when.elapsed() < REPEAT_AFTER;
+        if self.last.as_ref().is_some_and(is_known) {
+            return false;
+        }
+        self.last = Some((text.to_owned(), Instant::now()));
+        true
     }
 }

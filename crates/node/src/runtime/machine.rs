@@ -10,7 +10,7 @@ use crate::{
     counters::DropSamples,
     runtime::{
         descriptors::Descriptors, duties::Duties, events::EventLog, hook_failures::HookFailures,
-        live_log::LiveLog, surroundings::Surroundings,
+        live_log::LiveLog, node_reader::NodeReader, surroundings::Surroundings,
     },
 };
 
@@ -20,6 +20,8 @@ pub(crate) struct Machine {
     /// The directory for what the next start needs, if there is one.
     pub(crate) state: Option<Arc<StateDir>>,
     pub(crate) surroundings: Surroundings,
+    /// Reads the nodes that plugins of hops name.
+    pub(crate) node_reader: NodeReader,
     pub(crate) descriptors: Arc<Descriptors>,
     /// The supervised tasks.
     pub(crate) duties: Arc<Duties>,

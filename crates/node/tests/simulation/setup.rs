@@ -195,6 +195,7 @@ pub(crate) fn host(machine: usize, stack: usize) -> Config {
         },
         hubs: vec![hub],
         selector: Selection::default(),
+        plugin: None,
         proxies: Vec::new(),
         group: ChainGroup::default(),
         lookups: Vec::new(),

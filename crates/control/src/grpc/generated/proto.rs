@@ -97,6 +97,33 @@ pub struct LimitReply {
     #[prost(int64, tag = "2")]
     pub out: i64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SelectRequest {
+    /// `ip`.
+    #[prost(string, tag = "1")]
+    pub network: ::prost::alloc::string::String,
+    /// The name of the host that connects.
+    #[prost(string, tag = "2")]
+    pub addr: ::prost::alloc::string::String,
+    /// The same.
+    #[prost(string, tag = "3")]
+    pub host: ::prost::alloc::string::String,
+    /// Empty.
+    #[prost(string, tag = "4")]
+    pub client: ::prost::alloc::string::String,
+    /// Empty.
+    #[prost(string, tag = "5")]
+    pub path: ::prost::alloc::string::String,
+    /// The first address of the host's device.
+    #[prost(string, tag = "6")]
+    pub src: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SelectReply {
+    /// The node as JSON; empty: none.
+    #[prost(bytes = "vec", tag = "1")]
+    pub node: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ObserveRequest {
     #[prost(message, repeated, tag = "1")]
@@ -665,6 +692,106 @@ pub mod limiter_client {
             let path = http::uri::PathAndQuery::from_static("/proto.Limiter/Limit");
             let mut req = request.into_request();
             req.extensions_mut().insert(GrpcMethod::new("proto.Limiter", "Limit"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated client implementations.
+pub mod hop_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    #[derive(Debug, Clone)]
+    pub struct HopClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> HopClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> HopClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            HopClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        pub async fn select(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SelectRequest>,
+        ) -> std::result::Result<tonic::Response<super::SelectReply>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/proto.Hop/Select");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("proto.Hop", "Select"));
             self.inner.unary(req, path, codec).await
         }
     }
