@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::{
+    answered_node::{answered_hub, answered_proxy},
     check,
     cli::{Args, OutputFormat},
     emit,
@@ -245,6 +246,8 @@ fn set(document: &mut Value, object: &str, key: &str, value: Value) {
 /// For fuzzing: no text may do anything but end, whatever it is read as.
 pub fn config_yaml(text: &str) {
     let _ = node_lines(text);
+    let _ = answered_hub(text);
+    let _ = answered_proxy(text, false);
     for json in [false, true] {
         let outcome = load_text("fuzz", text, json, Profile::Compat);
         for finding in &outcome.findings {
