@@ -10,6 +10,7 @@ use common::{
     HUB, Rtun, THREE_HOSTS, World, gost, reaches,
     services::{Http, Manner},
     wait_until,
+    web::Web,
 };
 use grpc::Grpc;
 use nix::sys::signal::Signal;
@@ -83,6 +84,7 @@ fn each_connection_goes_to_the_hub_that_the_plugin_names() {
     // Most destinations lead into the tunnel; the hub's address does not, whichever is named.
     let text =
         host_file(1, "'0.0.0.0/1 192.168.123.2', '128.0.0.0/1 192.168.123.2'", &asking(8100));
+    let text = format!("{text}metrics: {{addr: '127.0.0.1:9000'}}\n");
     let host = world.host(&one, &text);
     host.wait_for("control socket is open");
     wait_until("a silent plugin", || {
@@ -120,6 +122,14 @@ fn each_connection_goes_to_the_hub_that_the_plugin_names() {
     assert_eq!(joined(&host), [format!("{HUB}:8443"), format!("{HUB_2}:8443")]);
     let named = plugin_of(&host);
     assert_eq!((&named["kind"], &named["name"]), (&"hop".into(), &"hop-0".into()));
+
+    let metrics = Web::at(&one, "127.0.0.1:9000").get("/metrics").body;
+    for line in [
+        r#"rtun_plugin_total{service="service-0",kind="hop",name="hop-0",result="answered"}"#,
+        r#"rtun_plugin_total{service="service-0",kind="hop",name="hop-0",result="failed"}"#,
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
 
     // A plugin that fails costs nothing: what it named last counts.
     plugin.now(Manner::Status(500));

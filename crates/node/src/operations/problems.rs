@@ -136,16 +136,7 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
                     );
                 }
             }
-            for plugin in &hub.plugins {
-                let Some(error) = &plugin.last_error else { continue };
-                let ago = Duration::from_secs(error.age);
-                let (name, error) = (printable(&plugin.name), printable(&error.text));
-                if plugin.paused {
-                    add(ago, format!("plugin {name} is left alone for a while: {error}"), PLUGIN);
-                } else if ago < RECENT {
-                    add(ago, format!("plugin {name}: {error}"), PLUGIN);
-                }
-            }
+            problems_of_plugins(&hub.plugins, &mut add);
             for (word, Happened { count, ago }) in recent(&hub.refused) {
                 let what = format!("connection refused: {word} ({count} so far)");
                 add(ago, what, of_refusal(&word));
@@ -203,6 +194,7 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
             for quota in host.quotas.iter().filter(|quota| quota.exceeded) {
                 add(Duration::ZERO, used_up(quota), USED_UP);
             }
+            problems_of_plugins(&host.plugins, &mut add);
             problems_of_device(&host.health, &mut add);
             match (&host.connection, &host.last_error) {
                 (None, None) => add(status.uptime, "not connected to a hub yet".into(), CONNECTING),
@@ -287,6 +279,19 @@ fn problems_of(service: &ServiceReport, status: &NodeStatus) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn problems_of_plugins(plugins: &[PluginStatus], add: &mut impl FnMut(Duration, String, &str)) {
+    for plugin in plugins {
+        let Some(error) = &plugin.last_error else { continue };
+        let ago = Duration::from_secs(error.age);
+        let (name, error) = (printable(&plugin.name), printable(&error.text));
+        if plugin.paused {
+            add(ago, format!("plugin {name} is left alone for a while: {error}"), PLUGIN);
+        } else if ago < RECENT {
+            add(ago, format!("plugin {name}: {error}"), PLUGIN);
+        }
+    }
 }
 
 fn problems_of_device(health: &DeviceHealth, add: &mut impl FnMut(Duration, String, &str)) {

@@ -1,4 +1,4 @@
-//! Series of the plugins that hubs ask, of observers and of recorders. Services share these, so they name no service.
+//! Series of the plugins that hubs and hosts ask, of observers and of recorders. Services share the latter two, so these name no service.
 
 use std::fmt;
 
@@ -18,17 +18,19 @@ pub(super) fn encode(sample: &MetricsSample, page: &mut MetricsPage<'_>) -> fmt:
         let status = &sample.status;
         let recorders = status.recorders.iter().map(|recorder| &recorder.target);
         let informed = status.observers.iter().chain(recorders).map(|it| ("", it));
-        let of_hubs = sample.hubs().flat_map(|(service, hub)| {
+        let of_hubs = sample.hubs().map(|(service, hub)| (service, &hub.plugins));
+        let of_hosts = sample.devices().map(|(service, host)| (service, &host.plugins));
+        let of_services = of_hubs.chain(of_hosts).flat_map(|(service, plugins)| {
             let first = |n: &usize| {
                 let same = |it: &PluginStatus| {
-                    (it.kind, &it.name) == (hub.plugins[*n].kind, &hub.plugins[*n].name)
+                    (it.kind, &it.name) == (plugins[*n].kind, &plugins[*n].name)
                 };
-                hub.plugins.iter().position(same) == Some(*n)
+                plugins.iter().position(same) == Some(*n)
             };
             // A plugin that is named twice is one series.
-            (0..hub.plugins.len()).filter(first).map(move |n| (service, &hub.plugins[n]))
+            (0..plugins.len()).filter(first).map(move |n| (service, &plugins[n]))
         });
-        of_hubs.chain(informed)
+        of_services.chain(informed)
     };
     let questions = plugins().flat_map(|(service, plugin)| {
         [("answered", plugin.answered), ("failed", plugin.failed)].map(|(result, count)| {
