@@ -48,6 +48,8 @@ pub(super) struct Registry {
     service: String,
     state: Mutex<RegistryState>,
     next_id: AtomicU64,
+    /// Grows with each host that joins or leaves.
+    changes: AtomicU64,
     commons: Commons,
     ends: Tally,
     events: Arc<EventLog>,
@@ -109,6 +111,7 @@ impl Registry {
             service: service.to_owned(),
             state: Mutex::new(state),
             next_id: AtomicU64::new(1),
+            changes: AtomicU64::new(0),
             limiters,
             commons: Commons {
                 budget: Budget::new(queue_budget),
@@ -157,6 +160,11 @@ impl Registry {
     /// The current rules.
     pub(super) fn rules(&self) -> Arc<Rules> {
         Arc::clone(&self.state().rules)
+    }
+
+    /// How often a host has joined or left.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Whether nothing passes because a quota is used up.
@@ -229,6 +237,7 @@ impl Registry {
             evicted.end(EndReason::Replaced);
         }
         self.commons.population.fetch_add(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Release);
         let HostAssociation { peer, transport, .. } = &*association;
         self.say(
             NodeEventKind::HostJoined,
@@ -256,6 +265,7 @@ impl Registry {
         let mut state = self.state();
         namespace.remove(association);
         self.commons.population.fetch_sub(1, Ordering::Relaxed);
+        self.changes.fetch_add(1, Ordering::Release);
         state.leave_user(association);
         state.forget_if_unneeded(namespace.id);
     }

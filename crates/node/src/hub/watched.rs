@@ -20,6 +20,8 @@ pub(crate) struct HubMoment {
     /// By their number, which grows from connection to connection.
     pub(crate) hosts: Vec<HostMoment>,
     pub(crate) namespaces: Vec<NamespaceMoment>,
+    /// How often a host had joined or left.
+    pub(crate) changes: u64,
     /// What passed and was lost since the hub started.
     pub(crate) traffic: Traffic,
 }
@@ -115,7 +117,12 @@ impl HubServiceView {
     pub(crate) fn moment(&self) -> HubMoment {
         let registry = &self.connections.served.registry;
         registry.with_namespaces(|namespaces, gone| {
-            let mut moment = HubMoment { hosts: Vec::new(), namespaces: Vec::new(), traffic: gone };
+            let mut moment = HubMoment {
+                hosts: Vec::new(),
+                namespaces: Vec::new(),
+                changes: registry.changes(),
+                traffic: gone,
+            };
             for (namespace, configured) in namespaces {
                 let mut traffic = namespace.ended();
                 let associations = namespace.associations();
@@ -145,6 +152,11 @@ impl HubServiceView {
             moment.namespaces.sort_unstable_by_key(|namespace| namespace.id);
             moment
         })
+    }
+
+    /// How often a host has joined or left.
+    pub(crate) fn changes(&self) -> u64 {
+        self.connections.served.registry.changes()
     }
 
     /// The host with the connection of this number, if it is there still.

@@ -6,6 +6,7 @@
 mod drop_ledger;
 mod drops;
 mod hosts;
+mod listing;
 mod namespaces;
 mod overview;
 mod paging;

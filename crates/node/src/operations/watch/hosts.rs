@@ -1,15 +1,14 @@
 //! The hosts of all hubs: a part of the list, sorted and searched, with rates.
 
-use std::{cmp::Ordering, collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use rtun_core::NamespaceId;
 use serde::{Deserialize, Serialize};
 
 use super::{
     paging::{ListPage, PageQuery, SortOrder},
-    sample::{TrafficRates, by_reason},
+    sample::{Sampled, TrafficRates, WatchSample, by_reason},
     service::{WatchedKind, WatchedService},
-    state::ServiceWatch,
 };
 use crate::{
     hub::{Amounts, HostMoment, Passed},
@@ -35,6 +34,13 @@ pub struct HostQuery {
     /// The part of the list.
     #[serde(flatten)]
     pub part: PageQuery,
+}
+
+impl HostQuery {
+    /// The same for all of them.
+    fn whole(&self) -> Self {
+        Self { part: PageQuery::default(), ..self.clone() }
+    }
 }
 
 /// What hosts are sorted by.
@@ -99,52 +105,70 @@ pub struct HostView {
     pub limits: Vec<LimitReport>,
 }
 
-impl ServiceWatch {
-    /// The hosts that `query` asks for.
-    pub(crate) fn hosts(
-        &self,
-        services: &[WatchedService<'_>],
-        query: &HostQuery,
-    ) -> ListPage<HostView> {
-        let sampled = self.sampled(services);
+/// All hosts that were asked for, in their order: the next part of the same list is taken from it.
+pub(super) struct HostList {
+    sample: Arc<WatchSample>,
+    /// Without its part.
+    query: HostQuery,
+    hosts: Vec<ListedHost>,
+}
+
+/// A host, by its places in the sample.
+struct ListedHost {
+    service: usize,
+    host: usize,
+    rate: TrafficRates,
+}
+
+impl HostList {
+    /// All hosts of `sampled` that `query` asks for, whichever its part.
+    pub(super) fn new(sampled: Sampled, query: &HostQuery) -> Self {
+        let query = query.whole();
         let search = query.search.as_ref().map(|text| text.to_lowercase());
         let mut found = Vec::new();
-        for (service, hub) in sampled.now.hubs() {
+        for (at, service) in sampled.now.services.iter().enumerate() {
+            let Some(hub) = &service.hub else { continue };
             if query.service.as_ref().is_some_and(|name| *name != service.name) {
                 continue;
             }
-            let hosts = hub.hosts.iter().filter(|host| {
-                query.namespace.is_none_or(|namespace| namespace == host.namespace)
-                    && search.as_ref().is_none_or(|text| matches(host, text))
-            });
-            found.extend(hosts.map(|host| FoundHost {
-                service: service.id,
-                host,
-                rate: sampled.host_rates(service.id, host),
+            let hosts = hub.hosts.iter().zip(sampled.host_rates(service.id, &hub.hosts));
+            found.extend(hosts.enumerate().filter_map(|(place, (host, rate))| {
+                let is_wanted = query.namespace.is_none_or(|it| it == host.namespace)
+                    && search.as_ref().is_none_or(|text| matches(host, text));
+                is_wanted.then_some((host, ListedHost { service: at, host: place, rate }))
             }));
         }
-        let total = found.len();
         let default = match query.sort {
             HostSort::Name => SortOrder::Asc,
             _ => SortOrder::Desc,
         };
         let order = query.order.unwrap_or(default);
-        let shown = query.part.sorted(found, |a, b| compare(query.sort, order, a, b));
-        let items = shown.filter_map(|found| found.view(services)).collect();
-        query.part.of(total, items)
+        found.sort_unstable_by(|a, b| compare(query.sort, order, a, b));
+        let hosts = found.into_iter().map(|(_, listed)| listed).collect();
+        Self { sample: sampled.now, query, hosts }
     }
-}
 
-struct FoundHost<'a> {
-    service: u64,
-    host: &'a HostMoment,
-    rate: TrafficRates,
-}
+    /// Whether it is what `query` asks for, of this sample.
+    pub(super) fn answers(&self, query: &HostQuery, sample: &Arc<WatchSample>) -> bool {
+        Arc::ptr_eq(&self.sample, sample) && self.query == query.whole()
+    }
 
-impl FoundHost<'_> {
+    /// A part of it, without hosts that have left meanwhile.
+    pub(super) fn part(
+        &self,
+        part: PageQuery,
+        services: &[WatchedService<'_>],
+    ) -> ListPage<HostView> {
+        let shown = &self.hosts[part.of_all(self.hosts.len())];
+        let items = shown.iter().filter_map(|it| self.view(it, services)).collect();
+        part.of(self.hosts.len(), items)
+    }
+
     /// `None`: it has left meanwhile.
-    fn view(self, services: &[WatchedService<'_>]) -> Option<HostView> {
-        let service = services.iter().find(|it| it.id == self.service)?;
+    fn view(&self, listed: &ListedHost, services: &[WatchedService<'_>]) -> Option<HostView> {
+        let sampled = &self.sample.services[listed.service];
+        let seen = &sampled.hub.as_ref()?.hosts[listed.host];
+        let service = services.iter().find(|it| it.id == sampled.id)?;
         let WatchedKind::Hub(hub) = &service.kind else { return None };
         let HostReport {
             host,
@@ -160,11 +184,11 @@ impl FoundHost<'_> {
             traffic,
             queued,
             limits,
-        } = hub.host(self.host)?;
+        } = hub.host(seen)?;
         let Passed { input, output, .. } = Passed::from(&traffic);
         Some(HostView {
             service: service.name.to_owned(),
-            namespace: self.host.namespace.to_string(),
+            namespace: seen.namespace.to_string(),
             host: host.to_string(),
             peer,
             transport,
@@ -176,7 +200,7 @@ impl FoundHost<'_> {
             datagrams,
             input,
             output,
-            rate: self.rate,
+            rate: listed.rate,
             drops: by_reason(&traffic),
             queued,
             round_trip,
@@ -192,22 +216,26 @@ fn matches(host: &HostMoment, text: &str) -> bool {
 }
 
 /// Equal ones by their names, then the newest first.
-fn compare(sort: HostSort, order: SortOrder, a: &FoundHost<'_>, b: &FoundHost<'_>) -> Ordering {
-    let bytes = |found: &FoundHost<'_>| {
-        let passed = &found.host.passed;
-        passed.input.bytes + passed.output.bytes
-    };
-    let rate = |found: &FoundHost<'_>| found.rate.input.bytes + found.rate.output.bytes;
+fn compare(
+    sort: HostSort,
+    order: SortOrder,
+    (a, of_a): &(&HostMoment, ListedHost),
+    (b, of_b): &(&HostMoment, ListedHost),
+) -> Ordering {
+    let bytes = |host: &HostMoment| host.passed.input.bytes + host.passed.output.bytes;
+    let rate = |listed: &ListedHost| listed.rate.input.bytes + listed.rate.output.bytes;
     let ordering = match sort {
-        HostSort::Traffic => rate(a).total_cmp(&rate(b)).then_with(|| bytes(a).cmp(&bytes(b))),
-        HostSort::Name => a.host.host.cmp(&b.host.host),
-        HostSort::Age => a.host.connected.cmp(&b.host.connected),
-        HostSort::Queue => a.host.queued_bytes.cmp(&b.host.queued_bytes),
-        HostSort::Drops => a.host.passed.drops.cmp(&b.host.passed.drops),
+        HostSort::Traffic => {
+            rate(of_a).total_cmp(&rate(of_b)).then_with(|| bytes(a).cmp(&bytes(b)))
+        }
+        HostSort::Name => a.host.cmp(&b.host),
+        HostSort::Age => a.connected.cmp(&b.connected),
+        HostSort::Queue => a.queued_bytes.cmp(&b.queued_bytes),
+        HostSort::Drops => a.passed.drops.cmp(&b.passed.drops),
     };
     let ordering = match order {
         SortOrder::Asc => ordering,
         SortOrder::Desc => ordering.reverse(),
     };
-    ordering.then_with(|| a.host.host.cmp(&b.host.host)).then(b.host.id.cmp(&a.host.id))
+    ordering.then_with(|| a.host.cmp(&b.host)).then(b.id.cmp(&a.id))
 }

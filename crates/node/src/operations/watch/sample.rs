@@ -24,7 +24,7 @@ pub(super) struct SampledService {
     pub(super) id: u64,
     pub(super) name: String,
     pub(super) hub: Option<HubMoment>,
-    passed: Passed,
+    pub(super) passed: Passed,
     /// Packets lost, by reason.
     pub(super) drops: BTreeMap<String, u64>,
 }
@@ -80,6 +80,19 @@ impl WatchSample {
         self.hubs().map(|(_, hub)| hub.hosts.len()).sum()
     }
 
+    /// Whether these services run, with the same hosts as now.
+    pub(super) fn has_hosts_of(&self, services: &[WatchedService<'_>]) -> bool {
+        let mut both = self.services.iter().zip(services);
+        self.services.len() == services.len()
+            && both.all(|(then, now)| {
+                let hosts = match &now.kind {
+                    WatchedKind::Hub(hub) => Some(hub.changes()),
+                    WatchedKind::Other(_) => None,
+                };
+                then.id == now.id && then.hub.as_ref().map(|hub| hub.changes) == hosts
+            })
+    }
+
     fn service(&self, id: u64) -> Option<&SampledService> {
         self.services.iter().find(|service| service.id == id)
     }
@@ -103,14 +116,20 @@ impl Sampled {
         before.and_then(|before| self.now.rates_since(before)).unwrap_or_default()
     }
 
-    /// What a host sends and gets now; nothing, for one that has just connected.
-    pub(super) fn host_rates(&self, service: u64, host: &HostMoment) -> TrafficRates {
-        let then = self.before(service).and_then(|(hub, seconds)| {
-            let at = hub.hosts.binary_search_by_key(&host.id, |it| it.id).ok()?;
-            Some((&hub.hosts[at].passed, seconds))
-        });
-        then.map_or_else(TrafficRates::default, |(then, seconds)| {
-            service_rate(then, &host.passed, seconds).traffic
+    /// What each of `hosts`, which are in the order of their numbers, sends and gets now; nothing, for one that has just connected.
+    pub(super) fn host_rates<'a>(
+        &'a self,
+        service: u64,
+        hosts: &'a [HostMoment],
+    ) -> impl Iterator<Item = TrafficRates> {
+        let before = self.before(service);
+        let (earlier, seconds) = before.map_or((&[][..], 1.0), |(hub, it)| (&hub.hosts[..], it));
+        let mut earlier = earlier.iter().peekable();
+        hosts.iter().map(move |host| {
+            while earlier.next_if(|it| it.id < host.id).is_some() {}
+            let then = earlier.next_if(|it| it.id == host.id);
+            let rate = then.map(|then| service_rate(&then.passed, &host.passed, seconds).traffic);
+            rate.unwrap_or_default()
         })
     }
 
@@ -255,3 +274,6 @@ fn sum(one: ServiceRate, other: ServiceRate) -> ServiceRate {
         drops: one.drops + other.drops,
     }
 }
+
+#[cfg(test)]
+mod tests;
