@@ -79,8 +79,14 @@ fn sources(c: &mut Criterion) {
     fs::remove_file(&path).unwrap();
 
     let source = rtun_settings::SourceSettings::File(path);
-    let spec =
-        FeedSpec { kind: "router", name: "east", source: &source, reload: None, max_rows: ROWS };
+    let spec = FeedSpec {
+        kind: "router",
+        name: "east",
+        source: &source,
+        reload: None,
+        max_bytes: MAX_TEXT,
+        max_rows: ROWS,
+    };
     group.bench_function("text to rows in force", |b| {
         b.iter(|| {
             runtime.block_on(async {

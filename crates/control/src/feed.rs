@@ -17,11 +17,11 @@ use tokio::{
 
 use self::{
     run::Run,
-    saved_rows::SavedRows,
     shared::{FeedShared, lock},
     status::FeedRecord,
 };
 pub use self::{
+    saved_rows::SavedRows,
     shared::{FeedSpec, Parse},
     status::{FeedLine, FeedProblem, FeedState, FeedStatus},
 };
@@ -49,7 +49,7 @@ impl<T: Send + Sync + 'static> Feed<T> {
         parse: Parse<T>,
         state: Option<Arc<StateDir>>,
     ) -> Result<Arc<Self>, SourceSetupError> {
-        Ok(Self::of(source(spec.source)?, spec, parse, state))
+        Ok(Self::of(source(spec.source, spec.max_bytes)?, spec, parse, state))
     }
 
     /// As [`Feed::start`], but reads `source` and not the one of `spec`.

@@ -22,7 +22,7 @@ pub use connect::{
     connect_admission_plugin, connect_auth_plugin, connect_ingress_plugin, connect_limiter_plugin,
     connect_node_plugin, connect_observer_plugin, connect_route_plugin,
 };
-pub use feed::{Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, Parse};
+pub use feed::{Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, Parse, SavedRows};
 pub use grpc::GrpcPlugin;
 pub use http::HttpPlugin;
 pub use join_questions::{

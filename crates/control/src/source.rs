@@ -52,22 +52,23 @@ pub struct Stamp {
     pub times: [(i64, i64); 2],
 }
 
-/// The source that a configuration describes. Nothing is opened or connected yet.
+/// The source that a configuration describes, of which at most this many bytes are read. Nothing is opened or connected yet.
 pub(crate) fn source(
     source: &rtun_settings::SourceSettings,
+    max_bytes: usize,
 ) -> Result<Box<dyn Source>, SourceSetupError> {
     use rtun_settings::SourceSettings;
     Ok(match source {
-        SourceSettings::File(path) => Box::new(FileSource::new(path)),
-        SourceSettings::Redis(redis) => Box::new(RedisSource::new(redis)?),
-        SourceSettings::Http(http) => Box::new(HttpSource::new(http)?),
+        SourceSettings::File(path) => Box::new(FileSource::new(path).at_most(max_bytes)),
+        SourceSettings::Redis(redis) => Box::new(RedisSource::new(redis)?.at_most(max_bytes)),
+        SourceSettings::Http(http) => Box::new(HttpSource::new(http)?.at_most(max_bytes)),
     })
 }
 
 /// A text from its bytes, in any of the encodings that [`decode`] knows.
-fn text(bytes: Vec<u8>) -> Result<Loaded, SourceError> {
-    if bytes.len() > MAX_TEXT {
-        return Err(SourceError::TooLarge);
+fn text(bytes: Vec<u8>, max_bytes: usize) -> Result<Loaded, SourceError> {
+    if bytes.len() > max_bytes {
+        return Err(SourceError::TooLarge(max_bytes));
     }
     decode(bytes).map(Loaded::Text).map_err(SourceError::NotText)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rtun_core::text::NotText;
 
-/// The longest text that is read, in bytes. More is a failure.
+/// The longest text that is read, in bytes, where nothing less is enough. More is a failure.
 pub const MAX_TEXT: usize = 128 * 1024 * 1024;
 
 /// Why a reading gave no text.
@@ -16,9 +16,9 @@ pub enum SourceError {
     /// It was not read whole in time.
     #[error("was not read within {}", Seconds(*.0))]
     Timeout(Duration),
-    /// More than [`MAX_TEXT`].
-    #[error("is larger than {} MiB", MAX_TEXT >> 20)]
-    TooLarge,
+    /// More than this many bytes.
+    #[error("is larger than {} MiB", .0 >> 20)]
+    TooLarge(usize),
     /// Not text.
     #[error("{0} (line {line})", line = .0.line)]
     NotText(NotText),

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_control::{Feed, FeedSpec, FeedState, MemorySource, SourceError};
+use rtun_control::{Feed, FeedSpec, FeedState, MAX_TEXT, MemorySource, SourceError};
 use rtun_core::{Parsed, Route, TooManyRows, User, parse_routes, parse_users};
 use rtun_state::StateDir;
 use tokio::time::{Instant, sleep, timeout};
@@ -22,7 +22,7 @@ fn nowhere() -> rtun_settings::SourceSettings {
 }
 
 fn spec(source: &rtun_settings::SourceSettings, reload: Option<Duration>) -> FeedSpec<'_> {
-    FeedSpec { kind: "router", name: "east", source, reload, max_rows: 1000 }
+    FeedSpec { kind: "router", name: "east", source, reload, max_bytes: MAX_TEXT, max_rows: 1000 }
 }
 
 /// A feed of `source`, after its first reading.
@@ -133,7 +133,7 @@ async fn a_failing_source_leaves_the_last_good_rows_and_says_so() {
         SourceError::Status(500),
         SourceError::Unreachable("connection refused".into()),
         SourceError::NotText(rtun_core::text::decode(vec![0xff]).unwrap_err()),
-        SourceError::TooLarge,
+        SourceError::TooLarge(MAX_TEXT),
     ] {
         let source = MemorySource::new(&table(3), false);
         let feed = feed(&source, Some(1)).await;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, select_all};
-use rtun_control::{Feed, FeedSpec, FeedStatus, Parse, SourceSetupError};
+use rtun_control::{Feed, FeedSpec, FeedStatus, MAX_TEXT, Parse, SourceSetupError};
 use rtun_core::{
     IngressRule, Route, User, parse_connection_limits, parse_hosts, parse_matchers,
     parse_request_limits, parse_routes, parse_rules, parse_traffic_limits, parse_users,
@@ -222,7 +222,7 @@ impl Feeds {
         self.hosts.feeds().for_each(|feed| feed.reload());
     }
 
-    /// How each source does.
+    /// How each source does, in no order.
     pub(crate) fn status(&self) -> Vec<FeedStatus> {
         let mut all = Vec::new();
         all.extend(self.routes.feeds().map(|feed| feed.status()));
@@ -233,7 +233,6 @@ impl Feeds {
         all.extend(self.connections.feeds().map(|feed| feed.status()));
         all.extend(self.requests.feeds().map(|feed| feed.status()));
         all.extend(self.hosts.feeds().map(|feed| feed.status()));
-        all.sort_by(|a, b| (&a.kind, &a.name, &a.source).cmp(&(&b.kind, &b.name, &b.source)));
         all
     }
 
@@ -308,6 +307,7 @@ impl<T: Send + Sync + 'static> Fed<T> {
                 name: &named.name,
                 source,
                 reload: rows.reload,
+                max_bytes: MAX_TEXT,
                 max_rows: how.max_rows,
             };
             let feed = around.start(&spec, how.parse).map_err(|source| FeedError {

@@ -19,8 +19,8 @@ const MAX_NAME: usize = 64;
 /// Room for the two lines before the text.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// One saved text.
-pub(crate) struct SavedRows {
+/// One saved text. Files are read and written where this is called.
+pub struct SavedRows {
     state: Arc<StateDir>,
     file: String,
     /// Whose text it is.
@@ -30,7 +30,8 @@ pub(crate) struct SavedRows {
 }
 
 impl SavedRows {
-    pub(crate) fn new(state: Arc<StateDir>, kind: &str, name: &str, label: &str) -> Self {
+    /// The text of this object of this kind, from the source with this label.
+    pub fn new(state: Arc<StateDir>, kind: &str, name: &str, label: &str) -> Self {
         let owner = format!("{kind} {name:?} {label:?}\n");
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         let readable: String = name.chars().map(plain).take(MAX_NAME).collect();
@@ -39,7 +40,7 @@ impl SavedRows {
     }
 
     /// The saved text; `None`: there is none, or it is damaged or others may write it, which a log line reports.
-    pub(crate) fn read(&self) -> Option<String> {
+    pub fn read(&self) -> Option<String> {
         let path = self.state.path().join(&self.file);
         let path = path.display();
         let limit = (MAX_TEXT + MAX_HEAD) as u64;
@@ -61,7 +62,7 @@ impl SavedRows {
     }
 
     /// Saves `text` in place of the last one. A log line reports a failure.
-    pub(crate) fn write(&self, text: &str) {
+    pub fn write(&self, text: &str) {
         let sum = checksum([self.owner.as_bytes(), text.as_bytes()]);
         let head = format!("{MAGIC}{sum:016x}\n{}", self.owner);
         match self.state.write(&self.file, &[head.as_bytes(), text.as_bytes()], 0o600) {

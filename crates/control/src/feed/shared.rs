@@ -13,7 +13,7 @@ use super::status::FeedRecord;
 /// Which source of which object, and how it is read.
 #[derive(Debug, Clone)]
 pub struct FeedSpec<'a> {
-    /// `router`, `ingress`, `auther` or `admission`.
+    /// What the object is: `router`, `ingress`, ...
     pub kind: &'static str,
     /// The object's name.
     pub name: &'a str,
@@ -21,6 +21,8 @@ pub struct FeedSpec<'a> {
     pub source: &'a rtun_settings::SourceSettings,
     /// Time between two readings, raised to 1 s; `None`: only after a notice of a change.
     pub reload: Option<Duration>,
+    /// A text with more bytes is a failure, and not read to its end.
+    pub max_bytes: usize,
     /// A text with more lines is a failure.
     pub max_rows: usize,
 }

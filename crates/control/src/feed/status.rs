@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// The state of a [`super::Feed`]. Ages are in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FeedStatus {
-    /// `router`, `ingress`, `auther` or `admission`.
+    /// What the object is: `router`, `ingress`, `auther`, `admission`, `limiter`, `climiter`, `rlimiter`, `hosts` or `hop`.
     pub kind: String,
     /// The object's name.
     pub name: String,

@@ -19,6 +19,8 @@ pub(crate) struct RespClient<S> {
     stream: BufReader<S>,
     /// How many more bytes of replies may be read.
     left: usize,
+    /// The longest text of a reply, in bytes.
+    max_bytes: usize,
 }
 
 /// Strings, one after the other in one buffer.
@@ -32,7 +34,14 @@ pub(crate) struct Strings {
 impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
     /// Speaks over `stream`; reads at most [`MAX_TEXT`] bytes, all replies together.
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream: BufReader::with_capacity(64 * 1024, stream), left: MAX_TEXT }
+        let stream = BufReader::with_capacity(64 * 1024, stream);
+        Self { stream, left: MAX_TEXT, max_bytes: MAX_TEXT }
+    }
+
+    /// From now on reads little more than this many bytes, all replies together.
+    pub(crate) fn allow(&mut self, max_bytes: usize) {
+        self.left = self.left.min(max_bytes.saturating_add(MAX_LINE as usize));
+        self.max_bytes = max_bytes;
     }
 
     /// A command that is answered with a word.
@@ -125,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RespClient<S> {
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), SourceError> {
-        self.left = self.left.checked_sub(bytes).ok_or(SourceError::TooLarge)?;
+        self.left = self.left.checked_sub(bytes).ok_or(SourceError::TooLarge(self.max_bytes))?;
         Ok(())
     }
 }

@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct FileSource {
     path: Arc<Path>,
     label: Arc<str>,
+    max_bytes: usize,
     /// Held during a system call, so that a file system that hangs blocks at most one thread.
     system_call: Arc<Semaphore>,
 }
@@ -30,8 +31,14 @@ impl FileSource {
         Self {
             path: path.into(),
             label: path.display().to_string().into(),
+            max_bytes: MAX_TEXT,
             system_call: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// Reads at most this many bytes; a file with more is a failure.
+    pub fn at_most(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
     }
 
     /// Runs `ask` on a thread that may block; `None`: not in time.
@@ -53,7 +60,9 @@ impl FileSource {
 impl Source for FileSource {
     fn load(&self) -> LoadFuture<'_> {
         Box::pin(async {
-            self.ask(|path| read(&path)).await.unwrap_or(Err(SourceError::Timeout(DEADLINE)))
+            let max_bytes = self.max_bytes;
+            let read = self.ask(move |path| read(&path, max_bytes)).await;
+            read.unwrap_or(Err(SourceError::Timeout(DEADLINE)))
         })
     }
 
@@ -68,7 +77,7 @@ impl Source for FileSource {
     }
 }
 
-fn read(path: &Path) -> Result<Loaded, SourceError> {
+fn read(path: &Path, max_bytes: usize) -> Result<Loaded, SourceError> {
     let failed = |error: std::io::Error| SourceError::Unreachable(error.to_string());
     // Without it, opening a named pipe waits for a writer.
     let mut options = File::options();
@@ -77,9 +86,10 @@ fn read(path: &Path) -> Result<Loaded, SourceError> {
     if !meta.is_file() {
         return Err(SourceError::Unreachable("not a regular file".into()));
     }
-    let mut bytes = Vec::with_capacity(meta.len().min(MAX_TEXT as u64 + 1) as usize);
-    file.take(MAX_TEXT as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
-    text(bytes)
+    let enough = max_bytes as u64 + 1;
+    let mut bytes = Vec::with_capacity(meta.len().min(enough) as usize);
+    file.take(enough).read_to_end(&mut bytes).map_err(failed)?;
+    text(bytes, max_bytes)
 }
 
 fn stamp(meta: &Metadata) -> Stamp {

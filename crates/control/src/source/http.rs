@@ -21,6 +21,7 @@ pub struct HttpSource {
     client: UrlClient,
     label: Arc<str>,
     timeout: Duration,
+    max_bytes: usize,
     /// The validators of the last text (RFC 9110 section 13.1).
     validators: Mutex<Validators>,
 }
@@ -38,8 +39,14 @@ impl HttpSource {
             client,
             label: label.into(),
             timeout: source.timeout,
+            max_bytes: MAX_TEXT,
             validators: Mutex::default(),
         })
+    }
+
+    /// Reads at most this many bytes; an answer with more is a failure.
+    pub fn at_most(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
     }
 
     fn request(&self) -> RequestBuilder {
@@ -63,17 +70,18 @@ impl HttpSource {
         {
             return Err(SourceError::Encoding(format!("{other:?}")));
         }
-        if response.content_length().is_some_and(|len| len > MAX_TEXT as u64) {
-            return Err(SourceError::TooLarge);
+        let max_bytes = self.max_bytes;
+        if response.content_length().is_some_and(|len| len > max_bytes as u64) {
+            return Err(SourceError::TooLarge(max_bytes));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| self.failure(error))? {
-            if body.len() + chunk.len() > MAX_TEXT {
-                return Err(SourceError::TooLarge);
+            if body.len() + chunk.len() > max_bytes {
+                return Err(SourceError::TooLarge(max_bytes));
             }
             body.extend_from_slice(&chunk);
         }
-        let text = text(body)?;
+        let text = text(body, max_bytes)?;
         *self.known() = validators(&response);
         Ok(text)
     }

@@ -68,7 +68,7 @@ pub(crate) async fn battery(stage: &mut dyn Stage, limit: Duration) -> usize {
             (Act::Hang, Err(SourceError::Timeout(_)))
             | (Act::Refuse, Err(SourceError::Refused(_) | SourceError::Status(_)))
             | (Act::Refuse | Act::Gone | Act::CutShort, Err(SourceError::Unreachable(_)))
-            | (Act::TooLarge, Err(SourceError::TooLarge))
+            | (Act::TooLarge, Err(SourceError::TooLarge(_)))
             | (Act::NotUtf8, Err(SourceError::NotText(_))) => {}
             _ => panic!("{act:?}: {result:?}"),
         }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use rtun_control::{FileSource, MAX_TEXT, Source};
+use rtun_control::{FileSource, Loaded, MAX_TEXT, Source, SourceError};
 
 use crate::battery::{Act, Stage, TEXT, battery};
 
@@ -69,4 +69,14 @@ async fn a_named_pipe_is_refused_and_not_waited_for() {
     let result = FileSource::new(&path).load().await;
     fs::remove_file(&path).unwrap();
     assert_eq!(result.unwrap_err().to_string(), "cannot be read: not a regular file");
+}
+
+#[tokio::test]
+async fn a_file_with_more_than_is_allowed_is_refused() {
+    let path = std::env::temp_dir().join(format!("rtun-sources-bound-{}", std::process::id()));
+    fs::write(&path, "0123456789").unwrap();
+    let at_most = |max_bytes| FileSource::new(&path).at_most(max_bytes);
+    assert_eq!(at_most(9).load().await, Err(SourceError::TooLarge(9)));
+    assert_eq!(at_most(10).load().await, Ok(Loaded::Text("0123456789".into())));
+    fs::remove_file(&path).unwrap();
 }

@@ -3,7 +3,11 @@
 use std::{
     io::Read,
     net::TcpStream,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -172,20 +176,31 @@ async fn what_never_ends_is_given_up_in_time() {
 
 #[tokio::test]
 async fn what_never_ends_is_given_up_at_the_limit() {
+    let sent = Arc::new(AtomicUsize::new(0));
     let server = {
-        let mut served = Served::new();
-        served.server.answer(|stream| {
+        let (mut served, sent) = (Served::new(), Arc::clone(&sent));
+        served.server.answer(move |stream| {
             head(stream);
             write(stream, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
             let chunk = [b"100000\r\n".as_slice(), &[b'\n'; 1 << 20], b"\r\n"].concat();
-            while write(stream, &chunk) {}
+            while write(stream, &chunk) {
+                sent.fetch_add(chunk.len(), Ordering::Relaxed);
+            }
         });
         served.server
     };
     let url = format!("http://{}/", server.address);
     let patient = rtun_settings::HttpSourceSettings { url, timeout: Duration::from_secs(60) };
-    let result = HttpSource::new(&patient).unwrap().load().await;
-    assert_eq!(result, Err(SourceError::TooLarge));
+    let source = || HttpSource::new(&patient).unwrap();
+    let result = source().load().await;
+    assert_eq!(result, Err(SourceError::TooLarge(MAX_TEXT)));
+    let before = sent.load(Ordering::Relaxed);
+    let result = source().at_most(1 << 20).load().await;
+    assert_eq!(result, Err(SourceError::TooLarge(1 << 20)));
+    assert_eq!(result.unwrap_err().to_string(), "is larger than 1 MiB");
+    // What is not read stands in the buffers of the two sockets.
+    let more = sent.load(Ordering::Relaxed) - before;
+    assert!(more < 32 << 20, "{more} bytes were sent");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rtun_control::{MemorySource, Source, SourceError};
+use rtun_control::{MAX_TEXT, MemorySource, Source, SourceError};
 
 use crate::battery::{Act, Stage, TEXT, battery};
 
@@ -18,7 +18,7 @@ impl Stage for MemorySource {
             Act::Refuse => self.fail(SourceError::Status(403)),
             Act::Empty => self.set(""),
             Act::CutShort | Act::Gone => self.fail(SourceError::Unreachable("broken".into())),
-            Act::TooLarge => self.fail(SourceError::TooLarge),
+            Act::TooLarge => self.fail(SourceError::TooLarge(MAX_TEXT)),
             Act::NotUtf8 => {
                 self.fail(SourceError::NotText(rtun_core::text::decode(vec![0xff]).unwrap_err()))
             }

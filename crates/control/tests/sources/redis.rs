@@ -269,7 +269,8 @@ async fn a_feed_outlives_its_server_and_follows_the_next_one() {
     redis.put(RedisKind::Hash);
     let source = rtun_settings::SourceSettings::Redis(key(&redis.addr(), RedisKind::Hash));
     let reload = Some(Duration::from_secs(1));
-    let spec = FeedSpec { kind: "router", name: "east", source: &source, reload, max_rows: 100 };
+    let (kind, name) = ("router", "east");
+    let spec = FeedSpec { kind, name, source: &source, reload, max_bytes: MAX_TEXT, max_rows: 100 };
     let feed = Feed::start(&spec, parse_routes, None).unwrap();
     feed.ready().await;
     let before = feed.rows();
@@ -386,6 +387,27 @@ async fn a_misbehaving_server_passes_the_battery() {
 }
 
 #[tokio::test]
+async fn more_than_is_allowed_is_not_read() {
+    let mut fake = Fake::new();
+    let at_most = |max_bytes| {
+        source(&key(&fake.server.address.to_string(), RedisKind::List)).at_most(max_bytes)
+    };
+    let (short, long) = (at_most(10), at_most(11));
+    fake.server.answer(|stream| {
+        command(stream);
+        write(stream, b"*1\r\n$10\r\n0123456789\r\n");
+    });
+    assert_eq!(short.load().await, Err(SourceError::TooLarge(10)));
+    assert_eq!(long.load().await, Ok(Loaded::Text("0123456789\n".into())));
+    fake.server.answer(|stream| {
+        command(stream);
+        write(stream, b"*1\r\n$2000\r\n");
+        let _ = stream.read(&mut [0]);
+    });
+    assert_eq!(short.load().await, Err(SourceError::TooLarge(10)), "of a text that does not come");
+}
+
+#[tokio::test]
 async fn what_is_not_redis_is_told_so() {
     let mut fake = Fake::new();
     for answer in [
@@ -418,5 +440,8 @@ async fn a_list_that_is_announced_longer_than_it_is_costs_nothing() {
         while write(stream, &empty) {}
     });
     let result = fake.source.load().await;
-    assert!(matches!(result, Err(SourceError::TooLarge | SourceError::Timeout(_))), "{result:?}");
+    assert!(
+        matches!(result, Err(SourceError::TooLarge(_) | SourceError::Timeout(_))),
+        "{result:?}"
+    );
 }
