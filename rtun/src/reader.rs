@@ -11,7 +11,7 @@ use rtun_config::source::{
     ConfigSource, Content, MAX_BYTES, NodeSource, NodeTexts, ReadError, Reader, nodes_of_file,
 };
 
-use crate::hop_feeds::HopFeeds;
+use crate::{hop_feeds::HopFeeds, state::ProcessState};
 
 /// For a URL, from connecting to the last byte.
 const URL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,9 +25,9 @@ pub(crate) struct SystemReader {
 }
 
 impl SystemReader {
-    /// One that follows sources of nodes; it is to be used inside a runtime.
-    pub(crate) fn following() -> Self {
-        Self { hops: Some(HopFeeds::default()), ..Self::default() }
+    /// One that follows sources of nodes, whose texts are kept in `state`; it is to be used inside a runtime.
+    pub(crate) fn following(state: ProcessState) -> Self {
+        Self { hops: Some(HopFeeds::new(state)), ..Self::default() }
     }
 }
 
@@ -65,6 +65,12 @@ impl Reader for SystemReader {
     fn nodes_used(&mut self, source: &NodeSource, text: &Arc<str>) {
         if let Some(hops) = &mut self.hops {
             hops.used(source, text);
+        }
+    }
+
+    fn nodes_left_out(&mut self, source: &NodeSource, why: &ReadError) {
+        if let Some(hops) = &mut self.hops {
+            hops.left_out(source, why);
         }
     }
 }

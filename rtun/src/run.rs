@@ -19,12 +19,13 @@ use rtun_node::{
     descriptors,
     watch::{EventFacts, NodeEventKind},
 };
+use rtun_settings::Config;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     EXIT_CONFIG, EXIT_FAILURE, complain, core_dumps,
@@ -58,7 +59,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(EXIT_FAILURE);
         }
     };
-    let mut reader = SystemReader::following();
+    let state = ProcessState::default();
+    let mut reader = SystemReader::following(state.clone());
     let entered = runtime.enter();
     let Outcome { config, document, parts, findings, .. } = read(args, &environment, &mut reader);
     let Some(mut config) = config else {
@@ -92,7 +94,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let mut state = ProcessState::default();
         let started =
             Node::start_until(stopping.clone(), NODE_READER, &config, state.directory(&config))
                 .await;
@@ -111,7 +112,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         logging.show_on(&node.board());
         let mut api = Api::new();
         match api.prepare(&config, &node.board()) {
-            Ok(server) => commit(&mut api, &mut reader, server, document, parts),
+            Ok(server) => {
+                commit(&mut api, &mut reader, server, document, parts);
+                show_sources(&node, &reader);
+            }
             Err(error) => {
                 node.stop().await;
                 error!(target: FATAL, "{error}");
@@ -120,7 +124,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         }
         let mut life = match Life::new(args, environment, reader, logging, stopping) {
-            Ok(life) => Life { api, state, of_process, said: findings, ..life },
+            Ok(life) => {
+                let around = without_services(config);
+                Life { api, state, of_process, said: findings, around, ..life }
+            }
             Err(error) => {
                 complain(&format!("rtun: cannot listen for signals: {error}"));
                 return ExitCode::from(EXIT_FAILURE);
@@ -159,10 +166,28 @@ struct Life<'a> {
     said: Vec<Finding>,
     /// Whether it could be applied then.
     is_applied: bool,
+    /// What runs, but for the services.
+    around: Config,
     /// Cancelled by SIGINT and SIGTERM.
     stopping: CancellationToken,
     hang_up: Signal,
     user_1: Signal,
+}
+
+/// Why a configuration is read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reloading {
+    /// Somebody wants it, and an answer.
+    Asked,
+    /// A period is over; only a change is worth a word.
+    Periodic,
+}
+
+/// What was put in force.
+struct Applied {
+    /// Whether it is not what was in force before.
+    has_changed: bool,
+    done: Done,
 }
 
 impl<'a> Life<'a> {
@@ -185,6 +210,7 @@ impl<'a> Life<'a> {
             of_process: Vec::new(),
             said: Vec::new(),
             is_applied: true,
+            around: Config::default(),
             stopping,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
@@ -217,14 +243,14 @@ impl<'a> Life<'a> {
                 _ = self.hang_up.recv() => {
                     self.said.clear();
                     self.is_applied = true;
-                    let _ = self.reload(&mut node).await;
+                    let _ = self.reload(&mut node, Reloading::Asked).await;
                 }
                 ordered = self.api.next() => {
                     let outcome = self.carry_out(&ordered.order, &mut node).await;
                     ordered.answer(outcome);
                 }
                 () = period_over => {
-                    let _ = self.reload(&mut node).await;
+                    let _ = self.reload(&mut node, Reloading::Periodic).await;
                     next_reload = self.args.reload.map(|period| Instant::now() + period);
                 }
             }
@@ -241,6 +267,9 @@ impl<'a> Life<'a> {
         if self.state.look_after() {
             // What they say is kept again.
             node.reload_sources();
+            tokio::task::block_in_place(|| {
+                self.reader.hops.iter_mut().for_each(HopFeeds::save_again);
+            });
         }
         if let Some(control) = &mut self.control {
             match control.look_after() {
@@ -262,7 +291,7 @@ impl<'a> Life<'a> {
     }
 
     /// Reads all sources again; a configuration with an error changes nothing. What was said the last time is not said again.
-    async fn reload(&mut self, node: &mut Node) -> Result<Done, OrderError> {
+    async fn reload(&mut self, node: &mut Node, why: Reloading) -> Result<Done, OrderError> {
         // The sender of the signal may have moved the log file away, whatever the configuration says.
         self.logging.reopen();
         let Self { args, environment, reader, .. } = self;
@@ -273,11 +302,15 @@ impl<'a> Life<'a> {
         let was_applied = std::mem::replace(&mut self.is_applied, outcome.config.is_some());
         let applied = self.apply(outcome, node).await;
         match &applied {
-            Ok(_) => {
+            Ok(Applied { has_changed, .. }) => {
                 node.reload_sources();
                 self.reader.hops.iter().for_each(HopFeeds::reload);
-                info!(target: ASKED, "configuration read again");
-                announce(node, "the configuration was read again and is applied");
+                if *has_changed || why == Reloading::Asked {
+                    info!(target: ASKED, "configuration read again");
+                    announce(node, "the configuration was read again and is applied");
+                } else {
+                    debug!("the configuration has not changed");
+                }
             }
             Err(OrderError::Wrong(_)) if is_same && !was_applied => {}
             Err(OrderError::Wrong(_)) => {
@@ -289,7 +322,7 @@ impl<'a> Life<'a> {
                 error!("the new configuration is not applied: {error}");
             }
         }
-        applied
+        applied.map(|applied| applied.done)
     }
 
     /// Puts new nodes of hops in force, in what runs; a configuration that waits in its files stays there.
@@ -305,6 +338,7 @@ impl<'a> Life<'a> {
             self.reader.hops.iter_mut().for_each(HopFeeds::give_up);
         }
         match applied {
+            Ok(Applied { has_changed: false, .. }) => {}
             Ok(_) => announce(node, "the nodes of hops have changed"),
             Err(OrderError::Wrong(_)) => error!("new nodes of hops are not used: there are errors"),
             Err(error) => error!("new nodes of hops are not used: {error}"),
@@ -312,7 +346,7 @@ impl<'a> Life<'a> {
     }
 
     /// Puts in force what was read.
-    async fn apply(&mut self, outcome: Outcome, node: &mut Node) -> Result<Done, OrderError> {
+    async fn apply(&mut self, outcome: Outcome, node: &mut Node) -> Result<Applied, OrderError> {
         let Outcome { config, document, parts, findings, .. } = outcome;
         let Some(mut config) = config else { return Err(OrderError::Wrong(findings)) };
         let of_process = machine::process(&mut config);
@@ -322,10 +356,14 @@ impl<'a> Life<'a> {
         self.logging.announce(&config);
         let failed = |error: &dyn std::fmt::Display| OrderError::Failed(error.to_string());
         let server = self.api.prepare(&config, &node.board()).map_err(|error| failed(&error))?;
-        node.apply(&config).await.map_err(|error| failed(&error))?;
+        let has_changed = node.apply(&config).await.map_err(|error| failed(&error))?;
         commit(&mut self.api, &mut self.reader, server, document, parts);
+        show_sources(node, &self.reader);
         self.logging.apply(&config);
-        Ok(Done { findings })
+        let around = without_services(config);
+        let has_changed = has_changed || around != self.around;
+        self.around = around;
+        Ok(Applied { has_changed, done: Done { findings } })
     }
 
     /// Does what the Web API asks for.
@@ -340,7 +378,7 @@ impl<'a> Life<'a> {
                 let applied = self.apply(outcome, node).await;
                 // Only what has come with the change is said; after a refusal all is as it was.
                 let (said, applied) = match applied {
-                    Ok(Done { findings }) => {
+                    Ok(Applied { done: Done { findings }, .. }) => {
                         let new = changed(&findings, &before);
                         log_findings(&new);
                         announce(node, &format!("{title}: changed over the Web API"));
@@ -358,7 +396,7 @@ impl<'a> Life<'a> {
             Order::Save { force } => self.api.save(*force).map(|()| Done::default()),
             Order::Reload => {
                 let before = self.said.clone();
-                let Done { findings } = self.reload(node).await?;
+                let Done { findings } = self.reload(node, Reloading::Asked).await?;
                 Ok(Done { findings: changed(&findings, &before) })
             }
             Order::ResetQuota { name, used } => {
@@ -412,9 +450,20 @@ fn commit(
     document: Option<Document>,
     parts: Option<ConfigParts>,
 ) {
-    reader.hops.iter_mut().for_each(HopFeeds::settle);
+    tokio::task::block_in_place(|| reader.hops.iter_mut().for_each(HopFeeds::settle));
     let may_change = server.is_some() || reader.hops.as_ref().is_some_and(HopFeeds::are_there);
     api.commit(server, document, parts.filter(|_| may_change));
+}
+
+/// Shows the sources of nodes as they are now.
+fn show_sources(node: &Node, reader: &SystemReader) {
+    let sources = reader.hops.as_ref().map(HopFeeds::shown);
+    node.board().show_node_sources(sources.unwrap_or_default());
+}
+
+/// What is not of a service.
+fn without_services(config: Config) -> Config {
+    Config { services: Vec::new(), ..config }
 }
 
 /// Looks at the files that a configuration names.

@@ -1,6 +1,11 @@
 //! Where rtun keeps what its sources have said, the certificates it has made and where hubs were, and that it stays there.
 
-use std::{env, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{
+    env,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use nix::unistd::Uid;
 use rtun_settings::{Config, HubNode, ListenerSettings, ProxyHop, ServerCertificate, ServiceKind};
@@ -12,52 +17,78 @@ pub(crate) fn place() -> Option<PathBuf> {
     rtun_state::default_path(|name| env::var_os(name), Uid::effective().is_root())
 }
 
-/// The directory of a running process.
+/// The directory of a running process; each clone is of the same.
+#[derive(Clone, Default)]
+pub(crate) struct ProcessState(Arc<Mutex<KeptIn>>);
+
 #[derive(Default)]
-pub(crate) struct ProcessState {
+struct KeptIn {
     directory: Option<Arc<StateDir>>,
+    /// Whether nodes of hops are to be kept.
+    keeps_nodes: bool,
     /// What was complained of last.
     complaint: Option<String>,
 }
 
 impl ProcessState {
+    /// The directory for what sources of nodes of hops say, before there is a log: what is wrong with it is said by
+    /// [`ProcessState::directory`].
+    pub(crate) fn for_nodes(&self) -> Option<Arc<StateDir>> {
+        let mut kept = self.kept();
+        kept.keeps_nodes = true;
+        if kept.directory.is_none() {
+            kept.directory = place().and_then(|place| StateDir::open(place).ok()).map(Arc::new);
+        }
+        kept.directory.clone()
+    }
+
     /// The directory, made if there is anything to keep in it. Without one rtun runs all the same, and says so.
-    pub(crate) fn directory(&mut self, config: &Config) -> Option<Arc<StateDir>> {
+    pub(crate) fn directory(&self, config: &Config) -> Option<Arc<StateDir>> {
+        let mut kept = self.kept();
         let api = config.api.as_ref().and_then(|api| api.tls.as_ref());
-        let is_needed = config.services.iter().any(|it| keeps_something(&it.kind))
+        let is_needed = kept.keeps_nodes
+            || config.services.iter().any(|it| keeps_something(&it.kind))
             || api.is_some_and(|tls| matches!(tls.certificate, ServerCertificate::Own(_)));
-        if self.directory.is_none() && is_needed {
+        if kept.directory.is_none() && is_needed {
             let opened = match place() {
                 Some(place) => StateDir::open(place).map_err(|error| error.to_string()),
                 None => Err("neither RTUN_STATE_DIR nor HOME is set".into()),
             };
             match opened {
-                Ok(directory) => self.directory = Some(Arc::new(directory)),
-                Err(why) => self.complain(why),
+                Ok(directory) => kept.directory = Some(Arc::new(directory)),
+                Err(why) => kept.complain(why),
             }
         }
-        self.directory.clone()
+        kept.directory.clone()
     }
 
     /// Makes the directory again if it has gone; whether it had.
-    pub(crate) fn look_after(&mut self) -> bool {
-        let Some(directory) = &self.directory else { return false };
+    pub(crate) fn look_after(&self) -> bool {
+        let mut kept = self.kept();
+        let Some(directory) = &kept.directory else { return false };
         match directory.make() {
             Ok(had_gone) => {
-                self.complaint = None;
                 if had_gone {
                     let path = directory.path().display();
                     warn!(%path, "the state directory had gone and is made again");
                 }
+                kept.complaint = None;
                 had_gone
             }
             Err(error) => {
-                self.complain(error.to_string());
+                kept.complain(error.to_string());
                 false
             }
         }
     }
 
+    /// What a poisoned lock guards is whole: each change is one assignment.
+    fn kept(&self) -> MutexGuard<'_, KeptIn> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl KeptIn {
     /// Once for the same reason.
     fn complain(&mut self, why: String) {
         if self.complaint.as_ref() != Some(&why) {

@@ -5,6 +5,7 @@
 mod common;
 
 use std::{
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -478,4 +479,78 @@ fn hubs_from_a_file_redis_and_a_url_change_and_fail_without_cost() {
     for rtun in [&host, &other, &hubs[0], &hubs[1]] {
         rtun.stop();
     }
+}
+
+#[test]
+fn hubs_from_a_url_show_in_the_status_and_are_known_after_a_restart() {
+    let Some(world) = World::new() else { return };
+    let hub = world.hub(THREE_HOSTS);
+    let one = world.machine("host-1");
+    let node = format!(
+        r#"[{{"name": "a", "addr": "{HUB}:8443", "connector": {{"type": "router"}}, "dialer": {{"type": "tcp"}}}}]"#
+    );
+    let http = Http::start(&one, 8100, Manner::Says(node.clone()));
+    let text = host_file(0, "tcp");
+    let hop = "reload: 1s\n    http: {url: 'http://127.0.0.1:8100/hubs', timeout: 1s}\n";
+    let text = text[..text.find("nodes:\n    - name: hub-1").unwrap()].to_owned() + hop;
+    let source = |host: &Rtun| host.status()["sources"][0].clone();
+    let is = |host: &Rtun, state: &str, problem: &str| {
+        wait_until(&format!("{state}: {problem}"), || {
+            let source = source(host);
+            let text = source["problem"]["text"].as_str().unwrap_or_default();
+            source["state"] == state && text.contains(problem)
+        });
+    };
+    let screen = |host: &Rtun| {
+        let socket = host.wait_for("control socket is open")["path"].as_str().unwrap().to_owned();
+        let mut status = Command::new(env!("CARGO_BIN_EXE_rtun"));
+        let output = status.args(["status", "--socket", &socket]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+
+    let host = world.host(&one, &text);
+    host.wait_for("control socket is open");
+    host.wait_for("joined the hub");
+    is(&host, "fresh", "");
+    let shown = source(&host);
+    let words = [&shown["kind"], &shown["name"], &shown["source"]];
+    assert_eq!(words, ["hop", "hop-0", "http://127.0.0.1:8100/hubs"]);
+    assert_eq!((&shown["rows"], &shown["from_snapshot"]), (&1.into(), &false.into()), "{shown}");
+    assert!(!screen(&host).contains("Problems"), "{}", screen(&host));
+
+    // What cannot be used is a problem, with what to do about it.
+    let wrong = "[{name: h, addr: nowhere, connector: {type: router}}]";
+    http.now(Manner::Says(wrong.into()));
+    is(&host, "failing", "line 1: ");
+    let text_of_status = screen(&host);
+    for words in ["hop hop-0  source fails for ", "correct its address or file"] {
+        assert!(text_of_status.contains(words), "{words}: {text_of_status}");
+    }
+    // No more is read than counts.
+    http.now(Manner::Endless);
+    is(&host, "failing", "is larger than 1 MiB");
+    http.now(Manner::Status(503));
+    is(&host, "failing", "status 503");
+    assert_eq!(source(&host)["rows"], 1);
+    host.stop();
+
+    // The hub is known from the run before, also where what came last was wrong.
+    for manner in [Manner::Status(503), Manner::Says(wrong.into())] {
+        http.now(manner);
+        let again = world.host(&one, &text);
+        again.wait_for("control socket is open");
+        again.wait_for("joined the hub");
+        is(&again, "failing", "");
+        let shown = source(&again);
+        assert_eq!((&shown["rows"], &shown["from_snapshot"]), (&1.into(), &true.into()), "{shown}");
+        let log = again.log();
+        assert!(log.contains("http://127.0.0.1:8100/hubs gives no nodes: "), "{log}");
+        assert!(log.contains("the nodes that it gave before count until it does"), "{log}");
+        http.now(Manner::Says(node.clone()));
+        is(&again, "fresh", "");
+        wait_until("nodes of this run", || source(&again)["from_snapshot"] == false);
+        assert!(again.said("hubs replaced").is_empty(), "{}", again.log());
+        again.stop();
+    }
+    hub.stop();
 }

@@ -200,9 +200,10 @@ fn a_check_compares_with_gost() {
 #[test]
 fn tunnels_of_a_mixed_file_run_and_the_rest_is_named_once() {
     let site = Site::new(&[("mixed.yaml", MIXED)]);
-    let running = site.start(&["-C", "mixed.yaml", "--only-tunnels", "-R", "200ms"]);
+    let running = site.start(&["-C", "mixed.yaml", "--only-tunnels", "-R", "200ms", "-D"]);
     running.wait_for("hub listens", 1);
-    running.wait_for("configuration read again", 3);
+    running.wait_for("the configuration has not changed", 3);
+    assert_eq!(running.count("configuration read again"), 0, "{}", running.log());
     for text in ["only tunnels are to run: `web` (http), `names` (dns)", "`labels` has no effect"] {
         assert_eq!(running.count(text), 1, "{}", running.log());
     }
@@ -214,8 +215,10 @@ fn tunnels_of_a_mixed_file_run_and_the_rest_is_named_once() {
     let other = MIXED.replace("web", "site");
     site.replace("mixed.yaml", &other);
     running.wait_for("`site` (http), `names` (dns)", 1);
-    let before = running.count("configuration read again");
-    running.wait_for("configuration read again", before + 3);
+    let before = running.count("the configuration has not changed");
+    running.wait_for("the configuration has not changed", before + 3);
+    // What runs is the same: another service is left out.
+    assert_eq!(running.count("configuration read again"), 0, "{}", running.log());
     for text in ["no router named `mian`", "not applied: it has errors", "`site` (http)"] {
         assert_eq!(running.count(text), 1, "{}", running.log());
     }
@@ -223,6 +226,13 @@ fn tunnels_of_a_mixed_file_run_and_the_rest_is_named_once() {
     // Who asks learns everything.
     running.signal(Signal::SIGHUP);
     running.wait_for("`site` (http)", 2);
+    running.wait_for("configuration read again", 1);
+    // A change is said, and once.
+    site.replace("mixed.yaml", &other.replace("name: hub", "name: other-hub"));
+    running.wait_for("configuration read again", 2);
+    let before = running.count("the configuration has not changed");
+    running.wait_for("the configuration has not changed", before + 3);
+    assert_eq!(running.count("configuration read again"), 2, "{}", running.log());
 }
 
 const TABLE: &str = r#"{"routers": [{"name": "main", "routes": []}]}"#;

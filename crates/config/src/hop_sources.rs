@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The longest text of nodes, in bytes.
-const MAX_TEXT: usize = 1 << 20;
+pub const MAX_NODES_TEXT: usize = 1 << 20;
 
 /// Most nodes of one source.
 const MAX_NODES: usize = 256;
@@ -93,11 +93,14 @@ impl HopNodes {
         any
     }
 
-    /// Informs `reader` of the texts that are used.
+    /// Informs `reader` of the texts that are used, and of those that are not.
     pub(crate) fn used(&self, reader: &mut dyn Reader) {
         for it in &self.0 {
             if let Some(text) = it.texts.first() {
                 reader.nodes_used(&it.source, text);
+            }
+            if let Some(problem) = &it.problem {
+                reader.nodes_left_out(&it.source, problem);
             }
         }
     }
@@ -171,7 +174,7 @@ pub(crate) fn check_origin(node: &Cursor<'_>) {
 
 /// The lines that the nodes of a text begin in, or the line where it is no list of at least one node, in JSON or YAML.
 pub fn node_lines(text: &str) -> Result<Vec<u32>, u32> {
-    if text.len() > MAX_TEXT {
+    if text.len() > MAX_NODES_TEXT {
         return Err(1);
     }
     let report = Report::new(Profile::Compat);

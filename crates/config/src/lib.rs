@@ -31,7 +31,7 @@ use rtun_document::{json, location, print, report, suggest, toml, yaml};
 pub use answered_node::{AnsweredNode, answered_hub, answered_proxy};
 pub use edit::{ChangeAction, EditError, GROUPS, ObjectChange, known_group};
 pub use environment::{Environment, Variable};
-pub use hop_sources::node_lines;
+pub use hop_sources::{MAX_NODES_TEXT, node_lines};
 pub use load::{Document, Outcome, cli_url, config_yaml, load, load_parts, load_text};
 pub use parts::ConfigParts;
 pub use rewrite::{FileRewrite, RewriteError};

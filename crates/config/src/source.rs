@@ -113,6 +113,10 @@ pub trait Reader {
 
     /// Called when the nodes in `text`, which is what `source` said, are part of a configuration without an error.
     fn nodes_used(&mut self, _source: &NodeSource, _text: &Arc<str>) {}
+
+    /// Called, after [`Reader::nodes_used`] if the source has another text, when what it says now is left out of a configuration without
+    /// an error.
+    fn nodes_left_out(&mut self, _source: &NodeSource, _why: &ReadError) {}
 }
 
 /// What the nodes of a hop are read from.

@@ -12,6 +12,7 @@ mod json;
 mod limiters;
 mod link;
 mod node;
+mod node_sources;
 mod observers;
 mod operations;
 mod quotas;
@@ -29,6 +30,7 @@ pub use host::HostError;
 pub use hub::{HubError, JoinNeeds, JoinQuery, MissingLine, RulesError};
 pub use inbound::HubListenError;
 pub use node::{Node, StartError};
+pub use node_sources::NodeSourceView;
 pub use observers::ObserverError;
 pub use operations::{
     board::{Board, QuotaState, RunningState},
@@ -52,7 +54,7 @@ pub use report::{
 };
 pub use rtun_control::{
     Feed, FeedLine, FeedProblem, FeedSpec, FeedState, FeedStatus, LastError, PluginKind,
-    PluginStatus, RecorderStatus, take_zone,
+    PluginStatus, RecorderStatus, SavedRows, take_zone,
 };
 pub use rtun_transport::socket::has_multipath;
 pub use runtime::{

@@ -196,7 +196,7 @@ impl Node {
             _watching: watching,
         };
         match node.apply(config).await {
-            Ok(()) => Ok(node),
+            Ok(_) => Ok(node),
             Err(error) => {
                 node.stop().await;
                 Err(error)
@@ -205,8 +205,8 @@ impl Node {
     }
 
     /// Applies `config`: unchanged services run on, a hub whose listeners are unchanged keeps its hosts, new services are started,
-    /// then removed ones are stopped. After an error, the services run as before.
-    pub async fn apply(&mut self, config: &Config) -> Result<(), StartError> {
+    /// then removed ones are stopped. Whether any service has changed. After an error, the services run as before.
+    pub async fn apply(&mut self, config: &Config) -> Result<bool, StartError> {
         let metrics =
             MetricsServer::next(self.metrics.as_ref(), config.metrics.as_ref(), &self.board)?;
         let recordings = config.services.iter().flat_map(|service| &service.recordings);
@@ -258,7 +258,8 @@ impl Node {
         self.recorders.keep(recordings).await;
     }
 
-    async fn apply_all(&mut self, config: &Config) -> Result<(), StartError> {
+    /// Whether any service has changed.
+    async fn apply_all(&mut self, config: &Config) -> Result<bool, StartError> {
         let feeds = self.feeds.follow(config, self.machine.state.as_ref()).await?;
         self.quotas.open(config, self.machine.state.as_ref()).await?;
         self.limiters.open(config, &feeds).await;
@@ -282,6 +283,7 @@ impl Node {
         }
         let wanted = |name: &str| config.services.iter().any(|service| service.name == name);
         let gone: Vec<_> = self.running.keys().filter(|name| !wanted(name)).cloned().collect();
+        let has_changed = !done.is_empty() || !gone.is_empty();
         for name in gone {
             self.stop_one(&name).await;
             self.say(&name, "stopped");
@@ -290,7 +292,7 @@ impl Node {
         self.limiters.commit(config, &feeds).await;
         self.feeds = feeds;
         self.quotas.commit(config).await;
-        Ok(())
+        Ok(has_changed)
     }
 
     /// Sets what the quota `name` has counted, in bytes; whether some service uses it.

@@ -16,6 +16,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use rtun_control::FeedStatus;
 use rtun_core::{NamespaceId, observer::ObservedStats};
 use serde_json::Value;
 use tokio::runtime::Handle;
@@ -35,6 +36,7 @@ use crate::{
     feeds::Feeds,
     host::HostProgress,
     hub::HubServiceView,
+    node_sources::NodeSourceView,
     observers::{ObservedSource, ObserverView},
     operations::{
         explain::{Explained, Explainer, Inquiry},
@@ -68,6 +70,7 @@ pub struct Board {
     workers: Vec<Handle>,
     services: ArcSwap<Vec<Shown>>,
     feeds: ArcSwap<Feeds>,
+    node_sources: ArcSwap<Vec<NodeSourceView>>,
     observers: ArcSwap<ObserverView>,
     recorders: ArcSwap<RecorderView>,
     next_id: AtomicU64,
@@ -114,6 +117,7 @@ impl Default for Board {
             workers: Vec::new(),
             services: ArcSwap::default(),
             feeds: ArcSwap::default(),
+            node_sources: ArcSwap::default(),
             observers: ArcSwap::default(),
             recorders: ArcSwap::default(),
             next_id: AtomicU64::new(0),
@@ -164,6 +168,19 @@ impl Board {
         self.feeds.store(Arc::new(feeds));
         self.observers.store(Arc::new(observers));
         self.recorders.store(Arc::new(recorders));
+    }
+
+    /// Shows these sources of nodes of hops among the other sources.
+    pub fn show_node_sources(&self, sources: Vec<NodeSourceView>) {
+        self.node_sources.store(Arc::new(sources));
+    }
+
+    /// How each source does.
+    fn sources(&self) -> Vec<FeedStatus> {
+        let mut all = self.feeds.load().status();
+        all.extend(self.node_sources.load().iter().map(NodeSourceView::status));
+        all.sort_by(|a, b| (&a.kind, &a.name, &a.source).cmp(&(&b.kind, &b.name, &b.source)));
+        all
     }
 
     /// Explains what happens to a packet at the hubs and servers, or to a frame; the error says what is wrong with the question.
@@ -374,7 +391,7 @@ impl Board {
                 exhausted: self.machine.descriptors.refused(),
             },
             services,
-            sources: self.feeds.load().status(),
+            sources: self.sources(),
             failed_tasks: self.machine.duties.report(),
             failed_hooks: self.machine.hooks.report(),
             observers: self.observers.load().status(),
