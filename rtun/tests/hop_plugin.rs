@@ -6,9 +6,12 @@ mod common;
 #[path = "common/grpc.rs"]
 mod grpc;
 
+use std::sync::atomic::Ordering;
+
 use common::{
     HUB, Rtun, THREE_HOSTS, World, gost, reaches,
     services::{Http, Manner},
+    vitals::{Vitals, calm},
     wait_until,
     web::Web,
 };
@@ -144,6 +147,49 @@ fn each_connection_goes_to_the_hub_that_the_plugin_names() {
     for rtun in [&host, &other, &second] {
         rtun.stop();
     }
+}
+
+#[test]
+fn a_plugin_that_fails_in_any_manner_costs_the_host_nothing() {
+    let Some(world) = World::new() else { return };
+    let (hub, one) = (world.hub(THREE_HOSTS), world.machine("host-1"));
+    let right = Manner::Says(node(&format!("{HUB}:8443")));
+    let plugin = Http::start(&one, 8100, right.clone());
+    let host = world.host(&one, &host_file(1, "", &asking(8100)));
+    host.wait_for("joined the hub");
+    let before = calm(&[("the host", &host)], None)[0].holds;
+    hub.stop();
+    for manner in [
+        Manner::Hangs,
+        Manner::Refuses,
+        Manner::Redirects,
+        Manner::Endless,
+        Manner::Nonsense,
+        Manner::Truncated(node(&format!("{HUB}:8443"))),
+        Manner::Status(500),
+    ] {
+        plugin.now(manner.clone());
+        let failed = || plugin_of(&host)["failed"].as_u64().unwrap();
+        let known = failed();
+        // The one under way when it changed may still have been answered as before.
+        wait_until(&format!("{manner:?}"), || failed() >= known + 2);
+    }
+    assert_eq!(plugin.redirected.load(Ordering::SeqCst), 0, "the token goes nowhere else");
+    let hub = world.hub(THREE_HOSTS);
+    host.wait_for_nth("joined the hub", 2);
+    let most = Vitals {
+        descriptors: before.descriptors + 1,
+        tasks: before.tasks,
+        memory: before.memory + (8 << 20),
+    };
+    calm(&[("the host", &host)], Some(&[most]));
+
+    // It ends at once, whatever it waits for.
+    plugin.now(Manner::Hangs);
+    hub.stop();
+    let asked = plugin.requests.load(Ordering::SeqCst);
+    wait_until("a question", || plugin.requests.load(Ordering::SeqCst) > asked);
+    host.stop();
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use rtun_control::{NoNode, NodeCalls, NodeQuestion, PluginStatus, connect_node_plugin};
+use rtun_core::Setback;
 use rtun_settings::{ChainGroup, GroupedChain, HopPlugin, HostSettings, HubNode};
 use tracing::warn;
 
@@ -41,6 +42,8 @@ pub(super) struct NoHub {
     pub(super) plugin: String,
     /// Why it names none.
     pub(super) reason: String,
+    /// What the next attempt is after.
+    pub(super) setback: Setback,
 }
 
 impl AskedHops {
@@ -158,15 +161,22 @@ impl AskedHop {
 
     /// The node that counts, as `read` reads it. What there is to say of it is logged once.
     fn node<T>(&self, service: &str, read: impl FnOnce(&str) -> ReadNode<T>) -> Result<T, NoHub> {
-        let no_hub = |reason| NoHub { plugin: self.calls.address().to_owned(), reason };
+        let no_hub =
+            |reason, setback| NoHub { plugin: self.calls.address().to_owned(), reason, setback };
         let mut answer = self.answer();
         let Some(text) = answer.node.clone() else {
             let problem = answer.problem.as_ref();
             let reason = problem.map_or_else(|| "not asked yet".to_owned(), ToString::to_string);
-            return Err(no_hub(reason));
+            let setback = match problem {
+                Some(NoNode::Unknown) => Setback::Refused,
+                Some(NoNode::Failed(_)) | None => Setback::Unreachable,
+            };
+            return Err(no_hub(reason, setback));
         };
         let (node, warnings) = read(&text).map_err(|wrong| {
-            no_hub(format!("the node that the plugin of the hop names cannot be used: {wrong}"))
+            let reason =
+                format!("the node that the plugin of the hop names cannot be used: {wrong}");
+            no_hub(reason, Setback::Refused)
         })?;
         if answer.warned != warnings {
             let hop = &self.settings.hop;

@@ -182,7 +182,7 @@ impl<D: PacketDevice> HostConnector<D> {
     /// Says that there is no hub to connect to; as what the next attempt waits for it, or `None` if that is for other sources.
     fn lacks_hub(&self, reach: &HubsInForce, complaint: &mut Complaint) -> Option<Setback> {
         let (service, host) = (&self.service, &self.introduction.name);
-        let Some(NoHub { plugin, reason }) = &reach.lacking else {
+        let Some(NoHub { plugin, reason, setback }) = &reach.lacking else {
             warn!(service, %host, "no hub is known yet: the sources of its hop have no node");
             return None;
         };
@@ -190,7 +190,7 @@ impl<D: PacketDevice> HostConnector<D> {
         if complaint.is_fresh(reason) {
             warn!(service, %host, plugin, "no hub is known: {reason}; trying again");
         }
-        Some(Setback::Unreachable)
+        Some(*setback)
     }
 
     /// Connects to a hub and joins; which hub it was.
