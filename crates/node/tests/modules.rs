@@ -11,8 +11,9 @@ use std::{
 };
 
 /// Every top module, and those it may use.
-const ALLOWED: [(&str, &[&str]); 20] = [
+const ALLOWED: [(&str, &[&str]); 21] = [
     ("json", &[]),
+    ("node_sources", &[]),
     ("counters", &["json"]),
     ("runtime", &["counters", "json"]),
     ("hooks", &["runtime"]),
@@ -69,6 +70,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "host",
             "hub",
             "json",
+            "node_sources",
             "observers",
             "recorders",
             "report",
@@ -104,6 +106,7 @@ const ALLOWED: [(&str, &[&str]); 20] = [
             "hub",
             "inbound",
             "node",
+            "node_sources",
             "observers",
             "operations",
             "quotas",
