@@ -268,7 +268,9 @@ fn a_reload_changes_routes_revokes_what_is_gone_and_refuses_what_is_wrong() {
     );
     world.file("hub.yaml", &impossible);
     hub.process.signal(Signal::SIGHUP).unwrap();
-    wait_until("a service that cannot start", || hub.log().contains("203.0.113.9:1"));
+    wait_until("a service that cannot start", || {
+        hub.log().contains("service-1\\\": cannot listen on")
+    });
     from_one(&mut one);
     assert_eq!(red.receive(), to_red, "a service that does not start changes nothing");
 
