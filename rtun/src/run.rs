@@ -62,6 +62,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let state = ProcessState::default();
     let mut reader = SystemReader::following(state.clone());
     let entered = runtime.enter();
+    // Before anything that takes its time.
+    let signals = match KeptSignals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return deaf(&error),
+    };
     let Outcome { config, document, parts, findings, .. } = read(args, &environment, &mut reader);
     let Some(mut config) = config else {
         print_serious(&findings);
@@ -89,10 +94,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     runtime.block_on(async {
         let stopping = match stop_at_signals() {
             Ok(stopping) => stopping,
-            Err(error) => {
-                complain(&format!("rtun: cannot listen for signals: {error}"));
-                return ExitCode::from(EXIT_FAILURE);
-            }
+            Err(error) => return deaf(&error),
         };
         let started =
             Node::start_until(stopping.clone(), NODE_READER, &config, state.directory(&config))
@@ -123,17 +125,22 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 return ExitCode::from(EXIT_FAILURE);
             }
         }
-        let mut life = match Life::new(args, environment, reader, logging, stopping) {
-            Ok(life) => {
-                let around = without_services(config);
-                Life { api, state, of_process, said: findings, around, ..life }
-            }
-            Err(error) => {
-                complain(&format!("rtun: cannot listen for signals: {error}"));
-                return ExitCode::from(EXIT_FAILURE);
-            }
+        let mut life = Life {
+            args,
+            environment,
+            reader,
+            logging,
+            state,
+            control: open_control_socket(&node),
+            api,
+            control_lost: false,
+            of_process,
+            said: findings,
+            is_applied: true,
+            around: without_services(config),
+            stopping,
+            signals,
         };
-        life.control = open_control_socket(&node);
         life.live(node).await;
         ExitCode::SUCCESS
     })
@@ -170,6 +177,11 @@ struct Life<'a> {
     around: Config,
     /// Cancelled by SIGINT and SIGTERM.
     stopping: CancellationToken,
+    signals: KeptSignals,
+}
+
+/// Signals that wait until they can be answered: from when this is made they do not end the process.
+struct KeptSignals {
     hang_up: Signal,
     user_1: Signal,
 }
@@ -190,33 +202,17 @@ struct Applied {
     done: Done,
 }
 
-impl<'a> Life<'a> {
-    fn new(
-        args: &'a Args,
-        environment: Environment,
-        reader: SystemReader,
-        logging: Logging,
-        stopping: CancellationToken,
-    ) -> std::io::Result<Self> {
+impl KeptSignals {
+    /// To be called inside a runtime.
+    fn listen() -> std::io::Result<Self> {
         Ok(Self {
-            args,
-            environment,
-            reader,
-            logging,
-            state: ProcessState::default(),
-            control: None,
-            api: Api::new(),
-            control_lost: false,
-            of_process: Vec::new(),
-            said: Vec::new(),
-            is_applied: true,
-            around: Config::default(),
-            stopping,
             hang_up: signal(SignalKind::hangup())?,
             user_1: signal(SignalKind::user_defined1())?,
         })
     }
+}
 
+impl Life<'_> {
     async fn live(&mut self, mut node: Node) {
         let mut look_after = interval(LOOK_AFTER);
         look_after.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -230,7 +226,7 @@ impl<'a> Life<'a> {
             };
             tokio::select! {
                 () = self.stopping.cancelled() => break,
-                _ = self.user_1.recv() => {
+                _ = self.signals.user_1.recv() => {
                     self.logging.reopen();
                     node.log_report();
                 }
@@ -240,7 +236,7 @@ impl<'a> Life<'a> {
                         self.take_nodes(&mut node).await;
                     }
                 }
-                _ = self.hang_up.recv() => {
+                _ = self.signals.hang_up.recv() => {
                     self.said.clear();
                     self.is_applied = true;
                     let _ = self.reload(&mut node, Reloading::Asked).await;
@@ -407,6 +403,12 @@ impl<'a> Life<'a> {
             }
         }
     }
+}
+
+/// Says that signals cannot be listened for.
+fn deaf(error: &std::io::Error) -> ExitCode {
+    complain(&format!("rtun: cannot listen for signals: {error}"));
+    ExitCode::from(EXIT_FAILURE)
 }
 
 /// What is cancelled by the first SIGINT or SIGTERM, also while something else is waited for.

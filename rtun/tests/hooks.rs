@@ -325,6 +325,24 @@ fn a_hook_is_killed_when_rtun_is_to_stop() {
 }
 
 #[test]
+fn signals_that_come_while_it_starts_are_answered_once_it_runs() {
+    let Some(scene) = Scene::new() else { return };
+    let (begun, go) = (scene.world.path("begun"), scene.world.path("go"));
+    let (begin, end) = (begun.display(), go.display());
+    let waits = format!("sh -c 'touch {begin}; until [ -e {end} ]; do sleep 0.02; done'");
+    let file = scene.hub(&format!("  metadata: {{preUp: [\"{waits}\"]}}\n"));
+    let path = scene.world.file("hub.yaml", &file);
+    let hub = scene.world.start(&scene.world.hub, &["-C", path.to_str().unwrap()]);
+    wait_until("the hook", || begun.exists());
+    hub.process.signal(Signal::SIGHUP).unwrap();
+    hub.process.signal(Signal::SIGUSR1).unwrap();
+    fs::write(go, "").unwrap();
+    hub.wait_for("configuration read again");
+    hub.wait_for("hub report");
+    hub.stop();
+}
+
+#[test]
 fn at_a_reload_hooks_run_only_where_a_service_starts_or_stops() {
     let Some(scene) = Scene::new() else { return };
     let world = &scene.world;
