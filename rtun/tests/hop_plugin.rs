@@ -179,7 +179,8 @@ fn a_plugin_that_fails_in_any_manner_costs_the_host_nothing() {
     host.wait_for_nth("joined the hub", 2);
     let most = Vitals {
         descriptors: before.descriptors + 1,
-        tasks: before.tasks,
+        // One looks after connections that the client keeps, if there were any.
+        tasks: before.tasks + 1,
         memory: before.memory + (8 << 20),
     };
     calm(&[("the host", &host)], Some(&[most]));
