@@ -164,11 +164,12 @@ pub(crate) fn check_origin(node: &Cursor<'_>) {
     let probe = node.get(&node::PROBE);
     let kind = probe.and_then(|probe| probe.get(&probe::TYPE));
     if let Some(kind) = kind.filter(|kind| kind.read().as_deref() == Some("cmd")) {
-        kind.error("a node from elsewhere may not run a command").help(help);
+        kind.error("a node from redis, a URL or a plugin may not run a command").help(help);
     }
     let auth = node.get(&node::CONNECTOR).and_then(|at| at.get(&connector::AUTH));
     if let Some(file) = auth.and_then(|auth| auth.filled(&login::FILE)) {
-        file.error("a node from elsewhere may not name a file with a login").help(help);
+        file.error("a node from redis, a URL or a plugin may not name a file with a login")
+            .help(help);
     }
 }
 
