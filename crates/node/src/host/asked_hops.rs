@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::join_all;
 use rtun_control::{NoNode, NodeCalls, NodeQuestion, PluginStatus, connect_node_plugin};
 use rtun_core::Setback;
-use rtun_settings::{ChainGroup, GroupedChain, HopPlugin, HostSettings, HubNode};
+use rtun_settings::{GroupedChain, HopPlugin, HostSettings, HubNode};
 use tracing::warn;
 
 use super::HostError;
@@ -78,31 +78,33 @@ impl AskedHops {
         join_all(self.hops.iter().map(|hop| hop.ask(question))).await;
     }
 
-    /// `config` with the nodes that the plugins named last; chains of which one is not known are left out.
-    pub(super) fn fill(&self, service: &str, config: &HostSettings) -> Result<HostSettings, NoHub> {
+    /// `config` with the nodes that the plugins named last; chains of which one is not known are left out. Where none is left it has no
+    /// hub, and why that is.
+    pub(super) fn fill(
+        &self,
+        service: &str,
+        config: &HostSettings,
+    ) -> (HostSettings, Option<NoHub>) {
+        let mut filled = config.clone();
         if !self.are_there() {
-            return Ok(config.clone());
+            return (filled, None);
         }
-        let (mut chains, mut problem) = (Vec::new(), None);
+        let (mut chains, mut lacking) = (Vec::new(), None);
         for chain in chains_of(config) {
             match self.fill_chain(service, chain) {
                 Ok(chain) => chains.push(chain),
-                Err(error) => problem = Some(error),
+                Err(error) => lacking = Some(error),
             }
         }
-        let mut filled = config.clone();
-        (filled.hubs, filled.proxies) = (Vec::new(), Vec::new());
+        (filled.hubs, filled.proxies, filled.group.more) = Default::default();
         let mut chains = chains.into_iter();
         if let Some(GroupedChain { hubs, selector, plugin, proxies, preference }) = chains.next() {
             (filled.hubs, filled.selector, filled.plugin) = (hubs, selector, plugin);
             filled.proxies = proxies;
-            let group = ChainGroup { first: preference, more: chains.collect(), ..config.group };
-            filled.group = group;
+            (filled.group.first, filled.group.more) = (preference, chains.collect());
+            lacking = None;
         }
-        match problem.filter(|_| filled.hubs.is_empty()) {
-            Some(problem) => Err(problem),
-            None => Ok(filled),
-        }
+        (filled, lacking)
     }
 
     /// The states of the plugins.

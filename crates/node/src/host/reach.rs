@@ -71,14 +71,7 @@ impl HubPlan {
     }
 
     fn filled(&self) -> (HostSettings, Option<NoHub>) {
-        match self.asked.fill(&self.service, &self.config) {
-            Ok(filled) => (filled, None),
-            Err(lacking) => {
-                let (hubs, proxies) = (Vec::new(), Vec::new());
-                let group = rtun_settings::ChainGroup::default();
-                (HostSettings { hubs, proxies, group, ..self.config.clone() }, Some(lacking))
-            }
-        }
+        self.asked.fill(&self.service, &self.config)
     }
 
     fn next_by(
