@@ -114,10 +114,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         logging.show_on(&node.board());
         let mut api = Api::new();
         match api.prepare(&config, &node.board()) {
-            Ok(server) => {
-                commit(&mut api, &mut reader, server, document, parts);
-                show_sources(&node, &reader);
-            }
+            Ok(server) => commit(&node, &mut api, &mut reader, server, document, parts),
             Err(error) => {
                 node.stop().await;
                 error!(target: FATAL, "{error}");
@@ -353,8 +350,7 @@ impl Life<'_> {
         let failed = |error: &dyn std::fmt::Display| OrderError::Failed(error.to_string());
         let server = self.api.prepare(&config, &node.board()).map_err(|error| failed(&error))?;
         let has_changed = node.apply(&config).await.map_err(|error| failed(&error))?;
-        commit(&mut self.api, &mut self.reader, server, document, parts);
-        show_sources(node, &self.reader);
+        commit(node, &mut self.api, &mut self.reader, server, document, parts);
         self.logging.apply(&config);
         let around = without_services(config);
         let has_changed = has_changed || around != self.around;
@@ -444,8 +440,9 @@ fn read_parts(
     look_over(load_parts(parts, args, environment, reader, Profile::Compat), args, environment)
 }
 
-/// What was read last runs now: its API answers by it, and its sources of nodes are followed.
+/// What was read last runs now: its API answers by it, and its sources of nodes are followed and shown.
 fn commit(
+    node: &Node,
     api: &mut Api,
     reader: &mut SystemReader,
     server: Option<Arc<ApiServer>>,
@@ -455,6 +452,7 @@ fn commit(
     tokio::task::block_in_place(|| reader.hops.iter_mut().for_each(HopFeeds::settle));
     let may_change = server.is_some() || reader.hops.as_ref().is_some_and(HopFeeds::are_there);
     api.commit(server, document, parts.filter(|_| may_change));
+    show_sources(node, reader);
 }
 
 /// Shows the sources of nodes as they are now.
