@@ -12,7 +12,7 @@ use rtun_config::{
 };
 use rtun_core::udp_tunnel::{FrameContent, RelayServer, RelayTargets};
 use rtun_settings::{
-    Config, LimitScope, ProxyKind, RelayProtocol, RelaySettings, ServiceKind, TapClientSettings,
+    Config, LimiterScope, ProxyKind, RelayProtocol, RelaySettings, ServiceKind, TapClientSettings,
     UdpClientSettings,
 };
 
@@ -254,7 +254,8 @@ quotas: [{{name: monthly, limit: 1GB}}]
     let config = config.unwrap();
     let ServiceKind::Relay(relay) = &config.services[1].kind else { panic!("no relay") };
     let rules = &relay.rules;
-    assert_eq!((rules.limits.rows().len(), rules.limits.volumes.len()), (1, 1));
+    let limiter = rules.limits.limiter().unwrap();
+    assert_eq!((limiter.limits.inline().count(), rules.limits.volumes.len()), (1, 1));
     assert!(rules.connections.is_some() && rules.requests.is_some());
     let (_, said) = load(
         "tap",
@@ -275,8 +276,8 @@ fn of_a_limiter_that_a_client_names_only_the_row_for_all_counts() {
     let limited = "&limiter.in=1MB&limiter.conn.in=1KB";
     let outcome = run(&["-L", &format!("tun://:0/192.0.2.1:8421?net=10.1.0.2/24{limited}")]);
     assert!(says(&outcome, "has no effect here"));
-    let scopes: Vec<_> = client(&outcome).limits.rows().into_iter().map(|row| row.scope).collect();
-    assert_eq!(scopes, [LimitScope::Service]);
+    let limiter = client(&outcome).limits.limiter();
+    assert_eq!(limiter.map(|limiter| limiter.scope), Some(LimiterScope::Service));
 }
 
 #[test]

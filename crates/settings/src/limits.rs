@@ -74,7 +74,7 @@ impl HubLimits {
 /// What an end of a UDP or Ethernet tunnel limits, or a relay.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TunnelLimitSettings {
-    /// `limiter`: in all, and at a server or relay for each client and each address. Its rows are in the configuration.
+    /// `limiter`: in all, and at a server or relay for each client and each address.
     pub traffic: Option<LimiterSettings>,
     /// `quotas`.
     pub volumes: Vec<VolumeQuota>,
@@ -84,12 +84,6 @@ impl TunnelLimitSettings {
     /// `limiter`.
     pub fn limiter(&self) -> Option<&LimiterSettings> {
         self.traffic.as_ref()
-    }
-
-    /// The limits of traffic.
-    pub fn rows(&self) -> Vec<LimitRow<TrafficLimit>> {
-        let Some(LimiterSettings { limits, scope, .. }) = &self.traffic else { return Vec::new() };
-        limits.inline().filter(|row| scope.has(&row.scope)).cloned().collect()
     }
 }
 
@@ -114,17 +108,6 @@ pub enum LimiterScope {
     Service,
     /// All but `$`.
     Connection,
-}
-
-impl LimiterScope {
-    /// Whether a row about `scope` counts.
-    pub fn has(self, scope: &LimitScope) -> bool {
-        match self {
-            Self::All => true,
-            Self::Service => *scope == LimitScope::Service,
-            Self::Connection => *scope != LimitScope::Service,
-        }
-    }
 }
 
 /// How many bytes of packets may pass in all. Services that use the quota of one name share its count.

@@ -94,8 +94,11 @@ limiters:
 #[test]
 fn a_server_keeps_to_the_limits_of_each_client_in_both_directions() {
     let Some(world) = World::new() else { return };
-    let server = server(&world, SERVER);
-    let file = world.file("server.yaml", SERVER);
+    let rows = world.file("limits.txt", "10.0.0.4 0 100KB\n");
+    let source = format!("  file: {{path: {}}}\n", rows.display());
+    let config = SERVER.replace("  - 10.0.0.4 0 100KB\n", &source);
+    let server = server(&world, &config);
+    let file = world.file("server.yaml", &config);
     let machines = ["a", "b", "c"].map(|name| world.machine(name));
     // From a limited sender, to a limited receiver, and between others.
     let ends = [(0, 2), (2, 1), (2, 2)];
@@ -139,7 +142,9 @@ fn a_server_keeps_to_the_limits_of_each_client_in_both_directions() {
     // Other limits apply at once, to what waits too, and nobody registers again.
     let registered = |it: &Rtun| status(it)["clients"].as_array().unwrap().len();
     let before = registered(&server);
-    reload(&server, &file, &SERVER.replace("100KB", "10MB"));
+    fs::write(&rows, "10.0.0.4 0 10MB\n").unwrap();
+    server.wait_for("limits replaced: a source has changed");
+    reload(&server, &file, &config.replace("100KB", "10MB"));
     let free = rates();
     assert!(free.iter().all(|rate| *rate > 2.0 * LIMIT), "{free:?}");
     assert_eq!(registered(&server), before);
@@ -249,6 +254,7 @@ fn what_a_quota_leaves_no_room_for_is_lost_until_it_is_raised() {
 #[test]
 fn a_relay_keeps_to_the_limits_of_its_connections() {
     let Some(world) = World::new() else { return };
+    let connections = world.file("connections.txt", "$ 2\n");
     let config = "
 services:
 - {name: server, addr: '127.0.0.1:8421', handler: {type: tun}, listener: {type: tun, metadata: {net: 192.168.123.1/24, name: tun0}}}
@@ -259,8 +265,9 @@ services:
   handler: {type: relay}
   listener: {type: tcp}
 limiters: [{name: clients, limits: ['$$ 100KB 100KB']}]
-climiters: [{name: few, limits: ['$ 2']}]
+climiters: [{name: few, file: {path: CONNECTIONS}}]
 ";
+    let config = &config.replace("CONNECTIONS", &connections.display().to_string());
     let site = server(&world, config);
     site.wait_for("relay listens");
     let machine = world.machine("clients");
@@ -287,6 +294,10 @@ climiters: [{name: few, limits: ['$ 2']}]
     let refused =
         || service_status(&site, "relay")["refused"]["limit_connections"]["count"].clone();
     assert_eq!(refused(), 1);
+    fs::write(&connections, "$ 3\n").unwrap();
+    site.wait_for("limits replaced: a source has changed");
+    let (_third, is_served) = connect("192.168.123.4");
+    assert!(is_served, "the file says so");
     let packet = echo("192.168.123.2", "192.168.123.3", PAYLOAD);
     let mut frame = Vec::new();
     write_frame(&packet, &mut frame).unwrap();

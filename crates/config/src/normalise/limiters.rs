@@ -236,7 +236,7 @@ pub(super) fn of_tunnel(
     }
     let traffic = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context);
     let traffic = traffic.map(|(limits, at)| {
-        stands_here(&limits.limits, "limiter", &at);
+        has_rows(&limits.limits, &at);
         useless(&limits.limits, &at, |scope| match (scope, end) {
             (LimitScope::Service, _) => None,
             (LimitScope::Host(..) | LimitScope::Namespace(_), _) => {
@@ -269,9 +269,7 @@ pub(super) fn of_connections(
     context: &Context<'_>,
 ) -> Option<Named<LimitRow<u32>>> {
     let (names, limiters) = (&context.names.climiters, &context.limiters.connections);
-    let limiter = counting(service, &service::CLIMITER, names, limiters)?;
-    stands_here(&limiter, "climiter", &service.place_of(&service::CLIMITER));
-    Some(limiter)
+    counting(service, &service::CLIMITER, names, limiters)
 }
 
 /// The limits of a relay's requests a second.
@@ -280,17 +278,15 @@ pub(super) fn of_requests(
     context: &Context<'_>,
 ) -> Option<Named<LimitRow<f64>>> {
     let (names, limiters) = (&context.names.rlimiters, &context.limiters.requests);
-    let limiter = counting(service, &service::RLIMITER, names, limiters)?;
-    stands_here(&limiter, "rlimiter", &service.place_of(&service::RLIMITER));
-    Some(limiter)
+    counting(service, &service::RLIMITER, names, limiters)
 }
 
-/// Refuses rows outside of the configuration, which tunnels and relays do not follow.
-fn stands_here<T>(limiter: &Named<T>, kind: &str, at: &At<'_>) {
-    if !limiter.is_all_inline() {
+/// Refuses a plugin, which tunnels and relays do not ask.
+fn has_rows<T>(limiter: &Named<T>, at: &At<'_>) {
+    if limiter.plugin().is_some() {
         let name = quote(&limiter.name);
-        at.error(format!("the {kind} {name} has rows outside of the configuration"))
-            .help("for a tunnel or a relay write its `limits` into the configuration");
+        at.error(format!("the limiter {name} is a plugin, and only hubs and hosts ask one"))
+            .help("for a tunnel or a relay give it `limits`, a `file`, `redis` or `http`");
     }
 }
 

@@ -102,6 +102,14 @@ impl TrafficLimiter {
         keys.map(|key| state.pair(key, now))
     }
 
+    /// The limits of a connection from `addr`: of the service, of the address, and of the connection itself.
+    pub fn connection_limits(&self, addr: IpAddr) -> [Option<TrafficLimit>; 3] {
+        let state = self.state();
+        let keys =
+            [ShaperKey::Service, ShaperKey::Address(addr.to_canonical()), ShaperKey::Connection(0)];
+        keys.map(|key| state.limit(&key))
+    }
+
     /// The shapers of a host, which its connections share: of the service, of its namespace, and of the host itself.
     pub fn host(
         &self,
@@ -361,6 +369,11 @@ mod tests {
     fn connections_share_what_is_theirs_together() {
         let now = Instant::now();
         let limiter = TrafficLimiter::new(limits("$ 0 3000KB\n$$ 0 1000KB\n10.0.0.7 0 500KB"));
+        for addr in [addr(7), addr(1)] {
+            let pairs = limiter.connection(addr, now).map(|pair| pair.limit());
+            let none = TrafficLimit { input: None, output: None };
+            assert_eq!(limiter.connection_limits(addr).map(|it| it.unwrap_or(none)), pairs);
+        }
         let mut sets = [7, 7, 1, 2, 3].map(|n| ShaperSet::output(limiter.connection(addr(n), now)));
         let rates = run(&mut sets, now, 10);
         let kib = |n: u64| n * 1024;

@@ -66,6 +66,18 @@ impl ServiceTraffic {
         }
     }
 
+    /// The limits of a connection from `addr`, as [`ServiceTraffic::connection`] has their shapers.
+    pub(crate) fn connection_limits(&self, addr: IpAddr) -> [Option<TrafficLimit>; 3] {
+        let used = self.used();
+        let limiter = used.shared.as_deref().unwrap_or(&self.own);
+        let [all, address, connection] = limiter.connection_limits(addr);
+        match used.scope {
+            LimiterScope::All => [all, address, connection],
+            LimiterScope::Service => [all, None, None],
+            LimiterScope::Connection => [None, address, connection],
+        }
+    }
+
     /// The shapers of a host, which its connections share: of all together, of its namespace, and of the host itself.
     pub(crate) fn host(&self, host: &HostName, namespace: NamespaceId) -> [Arc<ShaperPair>; 3] {
         let (used, now) = (self.used(), now());

@@ -16,11 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
 use rtun_core::{
     DropReason, Lost,
     explain::{AppliedLimit, LimitedDirection},
-    limit::{ScopedLimits, ShaperPair, ShaperSet, TrafficLimit},
+    limit::{ShaperPair, ShaperSet, TrafficLimit},
     udp_tunnel::DatagramDrop,
 };
 use rtun_proto::{
@@ -71,8 +70,7 @@ pub(super) struct TunnelLimits {
     content: FrameContent,
     traffic: ServiceTraffic,
     pub(super) quotas: Arc<QuotaGroup>,
-    limits: ArcSwap<ScopedLimits<TrafficLimit>>,
-    /// Whether there are any.
+    /// Whether it names a limiter that has rows, or a source of rows.
     is_limiting: AtomicBool,
     waiting: Mutex<WaitingDatagrams>,
     wake: Notify,
@@ -118,7 +116,6 @@ impl TunnelLimits {
             content,
             traffic: ServiceTraffic::default(),
             quotas: Arc::default(),
-            limits: ArcSwap::default(),
             is_limiting: AtomicBool::new(false),
             waiting: Mutex::default(),
             wake: Notify::new(),
@@ -130,9 +127,8 @@ impl TunnelLimits {
 
     /// Other limits from now on, also for what waits.
     pub(super) fn apply(&self, settings: &TunnelLimitSettings, meters: ServiceMeters) {
-        let rows = settings.rows();
-        self.is_limiting.store(!rows.is_empty(), Ordering::Relaxed);
-        self.limits.store(Arc::new(ScopedLimits::new(rows)));
+        let is_limiting = settings.limiter().is_some_and(|limiter| !limiter.limits.is_empty());
+        self.is_limiting.store(is_limiting, Ordering::Relaxed);
         if self.traffic.apply(settings.limiter(), meters.limiters.traffic, &[]) {
             for (addr, peer) in &mut self.waiting().peers {
                 peer.limit(self.traffic.connection(addr.ip()));
@@ -237,16 +233,10 @@ impl TunnelLimits {
 
     /// The limits that the traffic of a peer at this address has to keep to.
     pub(super) fn of_peer(&self, peer: IpAddr) -> Vec<LimitReport> {
-        let limits = self.limits.load();
-        let scopes = [
-            ("service", limits.service()),
-            ("address", limits.network(peer.to_canonical())),
-            ("connection", limits.each()),
-        ];
-        let limit = |(scope, limit): (&str, Option<TrafficLimit>)| {
-            LimitReport::of("limiter", scope, limit?)
-        };
-        scopes.into_iter().filter_map(limit).collect()
+        let scopes = ["service", "address", "connection"].into_iter();
+        let limit =
+            |(scope, limit): (_, Option<TrafficLimit>)| LimitReport::of("limiter", scope, limit?);
+        scopes.zip(self.traffic.connection_limits(peer)).filter_map(limit).collect()
     }
 
     /// The same for an explanation, of one direction.
