@@ -19,8 +19,8 @@ use rtun_config::{
 use rtun_core::{redact, udp_tunnel::Passphrase};
 use rtun_node::{descriptors, has_multipath};
 use rtun_settings::{
-    CertificateFiles, Config, DialTls, HttpHeader, HubNode, HubRules, ListenerSettings, Login,
-    LookedUpName, Named, NetworkNamespace, Provider, ProxyHop, Quotas, RecordTarget, ServerTls,
+    CertificateFiles, Config, DialTls, HttpHeader, HubNode, ListenerSettings, Login, LookedUpName,
+    Named, NetworkNamespace, Provider, ProxyHop, Quotas, RecordTarget, ServerTls, Service,
     ServiceKind, SourceSettings, TransportStack, User, Verification,
 };
 
@@ -46,25 +46,15 @@ pub(crate) fn files(
 ) -> Vec<Finding> {
     let secret = has_secrets(config);
     let own = configuration_files(args, environment).into_iter().map(|path| (path, secret));
-    let hubs = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Hub(hub) => Some(&hub.rules),
-        _ => None,
-    });
     // Users' passwords are secrets, whatever else is.
-    let users = |rules: &HubRules| -> Vec<PathBuf> {
-        rules.authers.iter().flatten().flat_map(Named::sources).filter_map(path_of).collect()
+    let users = |kind: &ServiceKind| -> Vec<PathBuf> {
+        kind.authers().iter().flat_map(Named::sources).filter_map(path_of).collect()
     };
-    let sources = hubs.flat_map(|rules| {
-        let users = users(rules);
-        let files = rules.sources().filter_map(path_of);
+    let sources = config.services.iter().flat_map(|Service { kind, .. }| {
+        let users = users(kind);
+        let files = kind.sources().filter_map(path_of);
         files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
     });
-    let limiters = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Host(host) => host.limits.traffic.as_ref(),
-        _ => None,
-    });
-    let limits = limiters.flat_map(|limiter| limiter.limits.sources()).filter_map(path_of);
-    let limits = limits.map(|path| (path, false));
     let names = config.services.iter().flat_map(|service| service.kind.lookups());
     let names = names.flat_map(LookedUpName::sources).filter_map(path_of);
     let names = names.map(|path| (path, false));
@@ -73,9 +63,7 @@ pub(crate) fn files(
     let programs = hooks::programs(config).map(|path| (path, false));
     let nodes = node_files.iter().map(|path| (path.clone(), secret));
     let named = logins.chain(programs).chain(nodes);
-    for (path, secret) in
-        own.chain(sources).chain(limits).chain(names).chain(tls_files(config)).chain(named)
-    {
+    for (path, secret) in own.chain(sources).chain(names).chain(tls_files(config)).chain(named) {
         let finding = file(&path, secret, profile);
         findings.extend(finding.filter(|finding| !findings.contains(finding)));
     }
@@ -301,40 +289,36 @@ fn without_multipath(config: &Config) -> Option<Finding> {
 /// Whether the configuration itself holds a password or token.
 fn has_secrets(config: &Config) -> bool {
     let scrapers = config.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
-    let of_services = config.services.iter().any(|service| match &service.kind {
+    let of_services = config.services.iter().any(|Service { kind, .. }| {
+        kind.authers().iter().any(has_users) || kind.sources().any(has_secret)
+    });
+    let of_kinds = config.services.iter().any(|service| match &service.kind {
         ServiceKind::Host(host) => {
-            let limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
-            limiters.clone().flat_map(Named::sources).any(has_secret)
-                || limiters.filter_map(Named::plugin).any(|plugin| plugin.token.is_some())
+            let mut limiters = host.limits.traffic.iter().map(|limiter| &limiter.limits);
+            limiters.any(|limiter| limiter.plugin().is_some_and(|plugin| plugin.token.is_some()))
                 || host.hop_plugins().any(|hop| hop.plugin.token.is_some())
                 || host.chains().any(|(hubs, proxies)| chain_has_secrets(hubs, proxies))
         }
-        ServiceKind::UdpServer(server) => server.rules.authers.iter().flatten().any(has_users),
         ServiceKind::UdpClient(client) => {
             let relay = client.relay.as_ref();
             client.passphrase != Passphrase::NONE
                 || relay.is_some_and(|relay| chain_has_secrets(&relay.relays, &relay.proxies))
         }
-        ServiceKind::Relay(relay) => relay.rules.authers.iter().flatten().any(has_users),
+        ServiceKind::UdpServer(_) | ServiceKind::Relay(_) => false,
         ServiceKind::TapServer(server) => server.tap.cipher.is_some(),
         ServiceKind::TapClient(client) => {
             let relay = client.relay.as_ref();
             client.tap.cipher.is_some()
                 || relay.is_some_and(|relay| chain_has_secrets(&relay.relays, &relay.proxies))
         }
-        ServiceKind::Hub(hub) => {
-            let rules = &hub.rules;
-            rules.authers.iter().flatten().any(has_users)
-                || rules.plugins().any(|plugin| plugin.token.is_some())
-                || rules.sources().any(has_secret)
-        }
+        ServiceKind::Hub(hub) => hub.rules.plugins().any(|plugin| plugin.token.is_some()),
     });
     let operators = config.api.iter().filter_map(|api| api.auther.as_ref());
     let mut names = config.services.iter().flat_map(|service| service.kind.lookups());
     let of_names = names.any(|name| name.sources().any(has_secret));
     let mut recordings = config.services.iter().flat_map(|service| &service.recordings);
     let of_recorders = recordings.any(|it| target_has_secret(&it.recorder.target));
-    of_services || of_names || of_recorders || scrapers.chain(operators).any(has_users)
+    of_services || of_kinds || of_names || of_recorders || scrapers.chain(operators).any(has_users)
 }
 
 /// What is sent along with the request of a stack that has one.

@@ -17,8 +17,8 @@ use rtun_core::{
     parse_rules, parse_traffic_limits, parse_users,
 };
 use rtun_settings::{
-    self, Config, HubRules, IngressRule, LimitRow, Named, Provider, Route, Rows, ServiceKind,
-    TrafficLimit, User,
+    self, Config, HubRules, IngressRule, Named, NamedLimiters, Provider, Route, Rows, ServiceKind,
+    User,
 };
 
 /// The longest file of rows that is read, in bytes.
@@ -102,20 +102,34 @@ pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
     services.collect()
 }
 
-/// What is wrong with the files of rows that hosts would read at their start.
-pub(crate) fn flaws_of_hosts(config: &Config) -> Vec<FileFlaw> {
-    let limiters = config.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::Host(host) => host.limits.traffic.as_ref(),
-        _ => None,
+/// What is wrong with the files of rows that services which are no hubs would read at their start.
+pub(crate) fn flaws_of_others(config: &Config) -> Vec<FileFlaw> {
+    let services = config.services.iter().map(|service| &service.kind);
+    let others = services.filter(|kind| !matches!(kind, ServiceKind::Hub(_)));
+    let of_others = others.flat_map(|kind| {
+        let users = kind.authers().iter();
+        let users = users.flat_map(|auther| known(auther, usize::MAX, parse_users).flaws);
+        users.chain(limiter_flaws(kind.limiters())).collect::<Vec<_>>()
     });
     let names = config.services.iter().flat_map(|service| service.kind.lookups());
     let tables = names.filter_map(|name| name.hosts.as_ref());
     let of_tables = tables.flat_map(|table| known(table, usize::MAX, parse_hosts).flaws);
-    limiters.flat_map(|limiter| traffic_flaws(&limiter.limits)).chain(of_tables).collect()
+    of_others.chain(of_tables).collect()
 }
 
-fn traffic_flaws(limiter: &Named<LimitRow<TrafficLimit>>) -> Vec<FileFlaw> {
-    known(limiter, usize::MAX, parse_traffic_limits).flaws
+fn limiter_flaws(limiters: NamedLimiters<'_>) -> Vec<FileFlaw> {
+    let NamedLimiters { traffic, hosts, connections, requests } = limiters;
+    let traffic = traffic.into_iter().chain(hosts);
+    let mut flaws: Vec<_> = traffic
+        .flat_map(|limiter| known(&limiter.limits, usize::MAX, parse_traffic_limits).flaws)
+        .collect();
+    if let Some(limiter) = connections {
+        flaws.extend(known(limiter, usize::MAX, parse_connection_limits).flaws);
+    }
+    if let Some(limiter) = requests {
+        flaws.extend(known(limiter, usize::MAX, parse_request_limits).flaws);
+    }
+    flaws
 }
 
 impl<'a> Hub<'a> {
@@ -160,16 +174,8 @@ impl<'a> Hub<'a> {
         let admissions = self.rules.admissions.iter();
         let matchers = admissions
             .flat_map(|admission| known(&admission.matchers, usize::MAX, parse_matchers).flaws);
-        let mut flaws: Vec<FileFlaw> = self.flaws.iter().cloned().chain(matchers).collect();
-        let limits = &self.rules.limits;
-        flaws.extend(limits.traffic_limiters().flat_map(traffic_flaws));
-        if let Some(limiter) = &limits.connections {
-            flaws.extend(known(limiter, usize::MAX, parse_connection_limits).flaws);
-        }
-        if let Some(limiter) = &limits.requests {
-            flaws.extend(known(limiter, usize::MAX, parse_request_limits).flaws);
-        }
-        flaws
+        let limiters = limiter_flaws(self.rules.limits.limiters());
+        self.flaws.iter().cloned().chain(matchers).chain(limiters).collect()
     }
 
     /// The namespaces that its tables and its ingress name.

@@ -258,4 +258,14 @@ fn files_of_rows_are_looked_over() {
         "{output}"
     );
     assert_eq!(output.matches("routes.txt").count(), 1, "{output}");
+    let relay = "services:
+- {name: relay, addr: ':8443', climiter: few, handler: {type: relay, auther: users}, listener: {type: tls}, forwarder: {nodes: [{addr: ':8421'}]}}
+authers: [{name: users, file: {path: users.txt}}]
+climiters: [{name: few, file: {path: few.txt}}]
+";
+    std::fs::write(folder.path().join("hub.yaml"), relay).unwrap();
+    std::fs::write(folder.path().join("users.txt"), "nobody\n").unwrap();
+    let output = check();
+    assert!(output.contains("users.txt:1:1: warning: the line is left out"), "{output}");
+    assert!(output.contains("few.txt:1:1: warning: this file of rows cannot be used"), "{output}");
 }

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 use futures_util::future::{join_all, select_all};
 use rtun_control::{Feed, FeedSpec, FeedStatus, MAX_TEXT, Parse, SourceSetupError};
 use rtun_core::{
-    IngressRule, Route, User, parse_connection_limits, parse_hosts, parse_matchers,
+    IngressRule, Route, Row, User, parse_connection_limits, parse_hosts, parse_matchers,
     parse_request_limits, parse_routes, parse_rules, parse_traffic_limits, parse_users,
 };
 use rtun_settings::{
-    Config, HostsLine, HubRules, LimitRow, LookedUpName, Matcher, Named, NamedLimiters, Provider,
-    ServiceKind, SourceSettings, TrafficLimit,
+    Config, HostsLine, HubRules, LimitRow, LocatedRow, LookedUpName, Matcher, Named, NamedLimiters,
+    Provider, Rows, ServiceKind, SourceSettings, TrafficLimit,
 };
 use rtun_state::StateDir;
 use tokio::sync::watch;
@@ -76,6 +76,10 @@ impl Feeds {
         for service in &config.services {
             next.open_hosts(self, service.kind.lookups(), &around)?;
             next.open_limiters(self, service.kind.limiters(), &around)?;
+            for auther in service.kind.authers() {
+                let how = FeedKind { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
+                next.users.open(&self.users, auther, &how, &around)?;
+            }
             let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
@@ -89,10 +93,6 @@ impl Feeds {
             if let Some(ingress) = &hub.rules.ingress {
                 let how = FeedKind { kind: "ingress", max_rows: MAX_ROWS, parse: parse_rules };
                 next.rules.open(&self.rules, ingress, &how, &around)?;
-            }
-            for auther in hub.rules.authers.iter().flatten() {
-                let how = FeedKind { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
-                next.users.open(&self.users, auther, &how, &around)?;
             }
             for admission in &hub.rules.admissions {
                 let how = FeedKind { kind: "admission", max_rows: MAX_ROWS, parse: parse_matchers };
@@ -150,6 +150,19 @@ impl Feeds {
             matchers: self.matchers.only(admissions.map(|admission| &admission.matchers)),
             ..Self::new(self.surroundings.clone())
         }
+    }
+
+    /// Only the feeds of these users.
+    pub(crate) fn of_users(&self, authers: &[Named<User>]) -> Self {
+        Self { users: self.users.only(authers), ..Self::new(self.surroundings.clone()) }
+    }
+
+    /// These lists with what was read of their sources, as if it stood in the configuration.
+    pub(crate) fn filled_authers(
+        &self,
+        authers: Option<&[Named<User>]>,
+    ) -> Option<Vec<Named<User>>> {
+        Some(authers?.iter().map(|auther| self.users.filled(auther)).collect())
     }
 
     /// Only the feeds that tables of these names use.
@@ -348,6 +361,24 @@ impl<T: Send + Sync + 'static> Fed<T> {
             all.extend(feed.rows().iter().map(|row| row.value.clone()));
         }
         all
+    }
+
+    /// The list with what was read of its sources, as if it stood in the configuration.
+    fn filled(&self, named: &Named<T>) -> Named<T>
+    where
+        T: Clone,
+    {
+        let Provider::Rows(rows) = &named.provider else { return named.clone() };
+        let mut inline = rows.inline.clone();
+        for feed in self.get(&named.name) {
+            let file = feed.label();
+            inline.extend(feed.rows().iter().map(|Row { value, line, .. }| LocatedRow {
+                value: value.clone(),
+                file: Arc::clone(&file),
+                line: *line,
+            }));
+        }
+        Named { name: named.name.clone(), provider: Provider::Rows(Rows::inline(inline)) }
     }
 
     fn feeds(&self) -> impl Iterator<Item = &Arc<Feed<T>>> {

@@ -36,7 +36,7 @@ use crate::{
         workers::Workers,
     },
     udp_tunnel::{
-        RelayError, RelayService, TapClientService, TapServerService, TunnelClientError,
+        RelayError, RelayService, RelayUses, TapClientService, TapServerService, TunnelClientError,
         TunnelServerError, UdpClientService, UdpServerService, differ_in_rules_only,
         differ_in_tap_rules_only, listen_alike,
     },
@@ -414,14 +414,14 @@ impl Node {
                 ServiceKind::UdpServer(old),
                 ServiceKind::UdpServer(new),
             ) if differ_in_rules_only(old, new) => {
-                server.apply(new, meters);
+                server.apply(new, feeds.of_users(kind.authers()), meters).await;
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
             (RunningService::Relay(relay), ServiceKind::Relay(old), ServiceKind::Relay(new))
                 if listen_alike(old, new) =>
             {
-                relay.apply(new, meters);
+                relay.apply(new, feeds.of_users(kind.authers()), meters).await;
                 running.config = config.clone();
                 info!(service = name, "rules replaced");
             }
@@ -529,8 +529,9 @@ impl Node {
                 Ok(RunningService::Host(host.await?))
             }
             ServiceKind::UdpServer(config) => {
-                let slot = workers.take_slot();
-                let server = UdpServerService::start(name, config, hooks, meters, machine, slot);
+                let (slot, feeds) = (workers.take_slot(), feeds.of_users(kind.authers()));
+                let server =
+                    UdpServerService::start(name, config, hooks, meters, feeds, machine, slot);
                 Ok(RunningService::UdpServer(server.await?))
             }
             ServiceKind::UdpClient(config) => {
@@ -540,8 +541,9 @@ impl Node {
                 Ok(RunningService::UdpClient(client.await?))
             }
             ServiceKind::Relay(config) => {
-                let relay =
-                    RelayService::start(name, config, hooks, meters, workers, machine, recorders);
+                let feeds = feeds.of_users(kind.authers());
+                let uses = RelayUses { meters, feeds, recorders };
+                let relay = RelayService::start(name, config, hooks, uses, workers, machine);
                 Ok(RunningService::Relay(relay.await?))
             }
             ServiceKind::TapServer(config) => {

@@ -15,6 +15,7 @@ mod conversation;
 mod counters;
 mod delivery;
 mod ethernet;
+mod followed;
 mod gather;
 mod limits;
 mod limits_of_client;
@@ -31,7 +32,7 @@ pub(crate) use self::{
         TapClientService, TapClientState, TapServerService, TapServerState,
         differ_in_rules_only as differ_in_tap_rules_only,
     },
-    relay::{RelayService, RelayServiceView, listen_alike},
+    relay::{RelayService, RelayServiceView, RelayUses, listen_alike},
     server::{UdpServerService, UdpServerState, differ_in_rules_only},
 };
 pub use self::{

@@ -95,6 +95,30 @@ impl ServiceKind {
         }
     }
 
+    /// The lists of users that it names.
+    pub fn authers(&self) -> &[Named<User>] {
+        let authers = match self {
+            Self::Hub(hub) => &hub.rules.authers,
+            Self::UdpServer(server) => &server.rules.authers,
+            Self::Relay(relay) => &relay.rules.authers,
+            Self::Host(_) | Self::UdpClient(_) | Self::TapServer(_) | Self::TapClient(_) => &None,
+        };
+        authers.as_deref().unwrap_or_default()
+    }
+
+    /// Every source of rows, whatever they are rows of.
+    pub fn sources(&self) -> impl Iterator<Item = &SourceSettings> {
+        let (hub, other) = match self {
+            Self::Hub(hub) => (Some(hub), None),
+            other => (None, Some(other)),
+        };
+        let of_hub = hub.into_iter().flat_map(|hub| hub.rules.sources());
+        let of_other = other.into_iter().flat_map(|kind| {
+            kind.authers().iter().flat_map(Named::sources).chain(kind.limiters().sources())
+        });
+        of_hub.chain(of_other)
+    }
+
     /// The limiters that it names.
     pub fn limiters(&self) -> NamedLimiters<'_> {
         let of_tunnel = |limits| NamedLimiters::of_traffic(TunnelLimitSettings::limiter(limits));

@@ -25,6 +25,15 @@ impl<'a> NamedLimiters<'a> {
     pub fn of_traffic(traffic: Option<&'a LimiterSettings>) -> Self {
         Self { traffic, ..Self::default() }
     }
+
+    /// Every source of rows.
+    pub fn sources(self) -> impl Iterator<Item = &'a SourceSettings> {
+        let traffic = self.traffic.into_iter().chain(self.hosts);
+        let traffic = traffic.flat_map(|limiter| limiter.limits.sources());
+        let connections = self.connections.into_iter().flat_map(Named::sources);
+        let requests = self.requests.into_iter().flat_map(Named::sources);
+        traffic.chain(connections).chain(requests)
+    }
 }
 
 /// What a hub limits.
@@ -60,9 +69,7 @@ impl HubLimits {
 
     /// Every source of rows.
     pub fn sources(&self) -> impl Iterator<Item = &SourceSettings> {
-        let connections = self.connections.iter().flat_map(Named::sources);
-        let requests = self.requests.iter().flat_map(Named::sources);
-        self.traffic_limiters().flat_map(Named::sources).chain(connections).chain(requests)
+        self.limiters().sources()
     }
 
     /// Every plugin.

@@ -75,13 +75,13 @@ impl UdpServerRules {
         self.client_networks().filter_map(route).collect()
     }
 
-    /// Whether a client that has this address may register it, as far as users go.
+    /// Whether a client that has this address may register it, as far as users go. What sources say is not known here.
     pub fn has_user(&self, address: IpAddr) -> bool {
         let is_it = |user: &User| {
             user.name.parse::<IpAddr>().is_ok_and(|name| name.to_canonical() == address)
         };
         let Some(authers) = &self.authers else { return true };
-        authers.iter().flat_map(Named::inline).any(is_it)
+        authers.iter().any(|auther| !auther.is_all_inline() || auther.inline().any(is_it))
     }
 }
 

@@ -4,12 +4,12 @@ use rtun_config::findings::{Finding, Location, Severity};
 
 use rtun_settings::Config;
 
-use crate::offline::{FileFlaw, Hub, What, flaws_of_hosts};
+use crate::offline::{FileFlaw, Hub, What, flaws_of_others};
 
-/// What there is to say of the files that these hubs, and the hosts of the configuration, would read at their start and follow.
+/// What there is to say of the files that these hubs, and the other services of the configuration, would read at their start and follow.
 pub(super) fn findings(hubs: &[Hub<'_>], config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for flaw in hubs.iter().flat_map(Hub::flaws).chain(flaws_of_hosts(config)) {
+    for flaw in hubs.iter().flat_map(Hub::flaws).chain(flaws_of_others(config)) {
         let finding = finding(flaw);
         // Several routers, or hubs, may name one file.
         if !findings.contains(&finding) {
@@ -22,7 +22,7 @@ pub(super) fn findings(hubs: &[Hub<'_>], config: &Config) -> Vec<Finding> {
 fn finding(FileFlaw { file, what }: FileFlaw) -> Finding {
     let (line, message, help) = match what {
         What::Unusable(why) => {
-            let help = "the hub starts with what it kept of it before, if anything";
+            let help = "rtun starts with what it kept of it before, if anything";
             (1, format!("this file of rows cannot be used: {why}"), Some(help.to_owned()))
         }
         What::BadLine(line, why) => (line, format!("the line is left out: {why}"), None),

@@ -116,6 +116,12 @@ impl Members {
     /// Clients whose addresses only the server's users and networks name.
     pub(super) fn of_server(&mut self, server: &UdpServerSettings) -> Result<(), SharedAddress> {
         let rules = &server.rules;
+        for auther in rules.authers.iter().flatten().filter(|auther| !auther.is_all_inline()) {
+            self.notes.push(format!(
+                "users that only the sources of the auther {} name are left out",
+                auther.name
+            ));
+        }
         let users = rules.authers.iter().flatten().flat_map(|auther| auther.inline());
         let users = users.filter_map(|user| user.name.parse::<IpAddr>().ok());
         let gateways = rules.client_networks().map(|network| network.value.gateway);

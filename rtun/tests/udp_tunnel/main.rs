@@ -17,3 +17,4 @@ mod network;
 mod relayed;
 mod reload;
 mod support;
+mod users;

@@ -113,15 +113,15 @@ fn targets(at: &Cursor<'_>, context: &Context<'_>) -> Option<RelayTargets> {
     Some(RelayTargets::Fixed(found))
 }
 
-/// Users that are outside of the configuration, and what has no effect of others.
+/// Refuses plugins, and says what of users has no effect.
 fn check_users(handler: &Cursor<'_>, authers: Option<&[Named<User>]>) {
     for auther in authers.into_iter().flatten() {
-        if !auther.is_all_inline() {
+        if auther.plugin().is_some() {
             let name = quote(&auther.name);
             handler
                 .key()
-                .error(format!("the auther {name} has users outside of the configuration"))
-                .help("for a relay write its `auths` into the configuration");
+                .error(format!("the auther {name} is a plugin, and only hubs ask one"))
+                .help("for a relay give it `auths`, a `file`, `redis` or `http`");
         }
         for user in auther.inline().filter(|user| user.hosts.is_some()) {
             let name = quote(&user.name);

@@ -12,15 +12,19 @@ use std::{net::SocketAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use rtun_core::udp_tunnel::RelayTargets;
-use rtun_settings::{Hook, RelaySettings};
+use rtun_settings::{Hook, RelayRules, RelaySettings};
 use tokio::runtime::Handle;
 use tracing::info;
 
 use self::{
     client::RelayClients, limiters::RelayLimiters, rules::CompiledRelay, streams::RelayStreams,
 };
-use super::counters::DatagramSampling;
+use super::{
+    counters::DatagramSampling,
+    followed::{FollowedRules, RulesUser, SourcedRules, follow, replace},
+};
 use crate::{
+    feeds::Feeds,
     hooks::{HookError, HookFacts, Hooks},
     inbound::{Connections, HubListenError, ListenerView, Listeners},
     limiters::ServiceMeters,
@@ -36,6 +40,14 @@ pub(crate) struct RelayService {
     /// At least one.
     listeners: Arc<[ListenerView]>,
     facts: HookFacts,
+}
+
+/// What a relay uses of the process.
+pub(crate) struct RelayUses {
+    pub(crate) meters: ServiceMeters,
+    /// Of its users.
+    pub(crate) feeds: Feeds,
+    pub(crate) recorders: ServiceRecorders,
 }
 
 /// A relay cannot be started.
@@ -62,16 +74,17 @@ impl RelayService {
         service: &str,
         config: &RelaySettings,
         hooks: Hooks<'_>,
-        meters: ServiceMeters,
+        uses: RelayUses,
         workers: &Arc<Workers>,
         machine: &Machine,
-        recorders: ServiceRecorders,
     ) -> Result<Self, RelayError> {
+        let RelayUses { meters, feeds, recorders } = uses;
         let listeners = Listeners::open(service, config.listeners(), workers, machine)?;
         let views = Arc::clone(&listeners.views);
         let streams = RelayStreams {
             service: service.to_owned(),
-            rules: ArcSwap::from_pointee(CompiledRelay::new(&config.rules)),
+            rules: ArcSwap::from_pointee(CompiledRelay::new(&config.rules.filled(&feeds))),
+            followed: FollowedRules::new(config.rules.clone(), feeds),
             netns: config.listener.sockets.netns.clone(),
             clients: Arc::new(RelayClients::default()),
             limiters: RelayLimiters::new(&config.rules, meters),
@@ -97,19 +110,26 @@ impl RelayService {
                 relay.stop.run_until_cancelled(following).await;
             }
         }));
+        let name = format!("{service}: following users");
+        let relay = Arc::clone(&connections);
+        duties.push(machine.duties.keep(&Handle::current(), name, move || {
+            let relay = Arc::clone(&relay);
+            async move {
+                let following = follow(&relay.service, &relay);
+                relay.stop.run_until_cancelled(following).await;
+            }
+        }));
         Ok(Self { connections, duties, listeners: views, facts })
     }
 
     /// Replaces everything but the listeners. Clients that the new rules do not admit are disconnected.
-    pub(crate) fn apply(&self, config: &RelaySettings, meters: ServiceMeters) {
+    pub(crate) async fn apply(&self, config: &RelaySettings, feeds: Feeds, meters: ServiceMeters) {
         self.connections.limit_handshakes(config.handshake_timeout);
-        let RelayStreams { rules, clients, limiters, .. } = &self.connections.served;
+        let RelayStreams { clients, limiters, .. } = &self.connections.served;
         if limiters.apply(&config.rules, meters) {
             clients.limit(limiters);
         }
-        let compiled = Arc::new(CompiledRelay::new(&config.rules));
-        rules.store(Arc::clone(&compiled));
-        clients.keep_only(|client| compiled.still_admits(client));
+        replace(&self.connections, config.rules.clone(), feeds).await;
     }
 
     /// From now on these are given the address of each connection.
@@ -148,6 +168,20 @@ impl RelayService {
         self.connections.stop.cancel();
         join_all(self.duties.into_iter().map(Duty::end)).await;
         self.connections.end().await;
+    }
+}
+
+impl RulesUser for Connections<RelayStreams> {
+    type Rules = RelayRules;
+
+    fn followed(&self) -> &FollowedRules<RelayRules> {
+        &self.served.followed
+    }
+
+    fn go_by(&self, rules: RelayRules) {
+        let compiled = Arc::new(CompiledRelay::new(&rules));
+        self.served.rules.store(Arc::clone(&compiled));
+        self.served.clients.keep_only(|client| compiled.still_admits(client));
     }
 }
 

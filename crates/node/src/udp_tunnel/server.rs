@@ -18,22 +18,26 @@ use std::{
     time::Instant,
 };
 
+use ipnet::IpNet;
 use rtun_proto::frame_content::FrameContent;
 use rtun_settings::{UdpServerRules, UdpServerSettings};
 use rtun_system::tun::{PacketDevice, Tun};
 use rtun_transport::udp::DatagramSocket;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::decisions::ServerDecisions;
+use self::decisions::{ServerDecisions, users};
 use super::{
     counters::{DatagramCounters, DatagramSampling, by_word},
+    followed::{FollowedRules, RulesUser, SourcedRules, follow, replace},
     gather::{DatagramDestination, OutgoingRuns},
     limits::{LimitedPath, TunnelLimits, number_of},
     service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService, say_of_client},
 };
 use crate::{
     device::{DeviceHistory, DevicePort, DeviceUser},
+    feeds::Feeds,
     hooks::Hooks,
     limiters::ServiceMeters,
     report::{RegisteredReport, TunnelServerReport},
@@ -53,6 +57,9 @@ pub(crate) struct UdpServerState {
     listen: SocketAddr,
     device: String,
     mtu: u16,
+    /// Addresses and networks of the device.
+    own: Vec<IpNet>,
+    followed: FollowedRules<UdpServerRules>,
     decisions: Mutex<ServerDecisions>,
     history: DeviceHistory,
     sent: DatagramCounters,
@@ -75,6 +82,7 @@ impl UdpServerService {
         config: &UdpServerSettings,
         hooks: Hooks<'_>,
         meters: ServiceMeters,
+        feeds: Feeds,
         machine: &Machine,
         slot: WorkerSlot,
     ) -> Result<Self, TunnelServerError> {
@@ -91,7 +99,12 @@ impl UdpServerService {
             listen,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
-            decisions: Mutex::new(ServerDecisions::new(&config.device.addresses, &config.rules)),
+            own: config.device.addresses.clone(),
+            decisions: Mutex::new(ServerDecisions::new(
+                &config.device.addresses,
+                config.rules.filled(&feeds),
+            )),
+            followed: FollowedRules::new(config.rules.clone(), feeds),
             history: DeviceHistory::default(),
             sent: DatagramCounters::with_quotas_out(&limits.quotas).sampled(sampling.clone()),
             received: DatagramCounters::with_quotas_in(&limits.quotas).sampled(sampling),
@@ -110,26 +123,30 @@ impl UdpServerService {
                 }
             }
         };
+        let (name, rules_of) = (service.to_owned(), Arc::clone(&state));
+        let following = machine.duties.keep(
+            &Handle::current(),
+            format!("{service}: following users"),
+            move || {
+                let (service, state) = (name.clone(), Arc::clone(&rules_of));
+                async move { follow(&service, &state).await }
+            },
+        );
         let (ends, task) = ((state, shared), "receiving from clients");
-        let server = Self::run(device, ends, machine, slot, task, receive);
+        let server = Self::run(device, ends, machine, slot, task, receive).following(following);
         info!(service, "listening on {listen} (udp)");
         Ok(server)
     }
 
     /// Goes by other rules from now on; clients that these would not have let in are forgotten.
-    pub(crate) fn apply(&self, config: &UdpServerSettings, meters: ServiceMeters) {
+    pub(crate) async fn apply(
+        &self,
+        config: &UdpServerSettings,
+        feeds: Feeds,
+        meters: ServiceMeters,
+    ) {
         self.state.limits.apply(&config.rules.limits, meters);
-        let gone = self.state.decisions().replace(&config.device.addresses, &config.rules);
-        for outer in gone {
-            info!(
-                service = self.service,
-                client = %outer,
-                "the client's registration does not hold by the new rules"
-            );
-            let text = "its registration does not hold by the new rules";
-            let (events, service) = (&self.state.events, &self.service);
-            say_of_client(events, service, NodeEventKind::HostLeft, outer, text);
-        }
+        replace(&self.state, config.rules.clone(), feeds).await;
     }
 
     /// Where it listens.
@@ -209,6 +226,29 @@ impl UdpServerState {
             refused,
             queued: self.limits.queued(),
             quotas: self.limits.quota_reports(),
+        }
+    }
+}
+
+impl RulesUser for UdpServerState {
+    type Rules = UdpServerRules;
+
+    fn followed(&self) -> &FollowedRules<UdpServerRules> {
+        &self.followed
+    }
+
+    fn go_by(&self, rules: UdpServerRules) {
+        let users = users(&rules);
+        let gone = self.decisions().replace(&self.own, rules, users);
+        for outer in gone {
+            info!(
+                service = self.service,
+                client = %outer,
+                "the client's registration does not hold by the new rules"
+            );
+            let text = "its registration does not hold by the new rules";
+            let (events, service) = (&self.events, &self.service);
+            say_of_client(events, service, NodeEventKind::HostLeft, outer, text);
         }
     }
 }

@@ -187,6 +187,8 @@ pub(crate) struct TunnelService<S> {
     facts: HookFacts,
     stop: CancellationToken,
     talking: Duty,
+    /// Follows the sources of its rules, and ends when this is dropped.
+    _following: Option<Duty>,
     keeping: DeviceTask,
     _slot: WorkerSlot,
 }
@@ -212,7 +214,12 @@ impl<S> TunnelService<S> {
         let ended = stop.clone();
         let name = format!("{service}: {task}");
         let talking = machine.duties.keep(slot.handle(), name, move || talk(ended.clone()));
-        Self { service, state, facts, stop, talking, keeping, _slot: slot }
+        Self { service, state, facts, stop, talking, _following: None, keeping, _slot: slot }
+    }
+
+    /// With this task, which follows the sources of its rules.
+    pub(super) fn following(self, duty: Duty) -> Self {
+        Self { _following: Some(duty), ..self }
     }
 
     /// What its hooks are informed of.

@@ -160,10 +160,10 @@ fn check_users(handler: &Cursor<'_>, authers: Option<&[Named<User>]>) {
     let at = at.iter().find_map(|field| handler.filled(field));
     let at = at.map_or_else(|| handler.at.clone(), |at| at.key());
     for auther in authers.into_iter().flatten() {
-        if !auther.is_all_inline() {
+        if auther.plugin().is_some() {
             let name = quote(&auther.name);
-            let message = format!("the auther {name} has users outside of the configuration");
-            at.error(message).help("for a UDP tunnel write its `auths` into the configuration");
+            at.error(format!("the auther {name} is a plugin, and only hubs ask one"))
+                .help("for a UDP tunnel give it `auths`, a `file`, `redis` or `http`");
         }
         for user in auther.inline() {
             let name = quote(&user.name);

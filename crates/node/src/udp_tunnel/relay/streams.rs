@@ -17,7 +17,7 @@ use rtun_proto::{
     frame_content::FrameContent,
     relay::{Addr, AddrFeature, Request, Response, Status},
 };
-use rtun_settings::{NetworkNamespace, SocketOptions};
+use rtun_settings::{NetworkNamespace, RelayRules, SocketOptions};
 use rtun_transport::{
     Stream,
     addressed::{AddressedStream, first_address},
@@ -30,6 +30,7 @@ use tracing::info;
 use super::{
     super::{
         counters::{DatagramCounters, DatagramSampling},
+        followed::FollowedRules,
         service::say_of_client,
     },
     client::{MAX_RELAYED, RelayClients, Relayed, RelayedClient},
@@ -50,6 +51,8 @@ const FIRST_DATAGRAM: Duration = Duration::from_secs(2);
 pub(super) struct RelayStreams {
     pub(super) service: String,
     pub(super) rules: ArcSwap<CompiledRelay>,
+    /// What the rules are compiled from.
+    pub(super) followed: FollowedRules<RelayRules>,
     /// Where the sockets to servers are opened.
     pub(super) netns: Option<NetworkNamespace>,
     pub(super) clients: Arc<RelayClients>,

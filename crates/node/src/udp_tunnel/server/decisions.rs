@@ -70,29 +70,34 @@ pub(super) struct JudgedFlow {
 }
 
 impl ServerDecisions {
-    pub(super) fn new(own: &[IpNet], rules: &UdpServerRules) -> Self {
+    pub(super) fn new(own: &[IpNet], rules: UdpServerRules) -> Self {
         let clients = ClientTable::new(ClientLimits::default());
         Self {
             routing: TunnelRouting {
                 rules: AddressRules::new(own, &rules.allowed),
-                routes: routes(rules),
+                routes: routes(&rules),
                 point_to_point: rules.point_to_point,
                 clients,
             },
             refusals: RegisterRefusals::default(),
-            rules: Arc::new(rules.clone()),
-            authers: authers(rules),
+            authers: users(&rules),
             admissions: admissions(&rules.admissions),
+            rules: Arc::new(rules),
         }
     }
 
-    /// Goes by other rules; whose registration these do not allow are forgotten and named.
-    pub(super) fn replace(&mut self, own: &[IpNet], rules: &UdpServerRules) -> Vec<SocketAddr> {
+    /// Goes by other rules, whose users are `users`; whose registration these do not allow are forgotten and named.
+    pub(super) fn replace(
+        &mut self,
+        own: &[IpNet],
+        rules: UdpServerRules,
+        users: Option<Vec<Credentials>>,
+    ) -> Vec<SocketAddr> {
         self.routing.rules = AddressRules::new(own, &rules.allowed);
-        self.routing.routes = routes(rules);
-        self.rules = Arc::new(rules.clone());
-        self.authers = authers(rules);
+        self.routing.routes = routes(&rules);
+        self.authers = users;
         self.admissions = admissions(&rules.admissions);
+        self.rules = Arc::new(rules);
         let Self { routing, authers, admissions, .. } = self;
         let TunnelRouting { rules, clients, .. } = routing;
         clients.keep_only(|client| {
@@ -278,8 +283,8 @@ fn proves(authers: Option<&[Credentials]>, address: IpAddr, passphrase: &[u8]) -
     authers.is_none_or(|authers| authers.iter().any(knows))
 }
 
-/// Those that the configuration itself lists; it has none that are elsewhere.
-fn authers(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
+/// The users of rules that have all of them.
+pub(super) fn users(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
     let credentials = |auther: &Named<User>| {
         let mut credentials = Credentials::new();
         for user in inline(auther) {
