@@ -323,6 +323,7 @@ describe("the page", { concurrency: 3 }, () => {
       { expect: /ERR_CONNECTION_REFUSED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_INCOMPLETE_CHUNKED/ },
       async ({ page, server }) => {
         await shows(page, "Live");
+        await page.waitForSelector(".map .place");
         await server.stop();
         await shows(page, "The hub does not answer");
         await shows(page, "Not reached");
