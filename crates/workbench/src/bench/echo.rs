@@ -10,6 +10,9 @@ use super::{BenchError, statistics::percentile, world::World};
 /// After this an echo counts as lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// If none comes back in the time of a measurement, so many are sent before it has failed.
+const TRIES: u32 = 5;
+
 /// The times of echoes between the first two hosts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Echoes {
@@ -19,7 +22,7 @@ pub(super) struct Echoes {
 }
 
 impl Echoes {
-    /// Sends one at a time, with this pause after each.
+    /// Sends one at a time, with this pause after each; goes on for a while if none has come back by then.
     pub(super) fn during(world: &World, pause: Duration, during: Duration) -> Self {
         Self::of(|within| world.ping_once(within), pause, during)
     }
@@ -32,7 +35,8 @@ impl Echoes {
     ) -> Self {
         let start = Instant::now();
         let mut echoes = Self::default();
-        while start.elapsed() < during {
+        let is_silent = |echoes: &Self| echoes.times.is_empty() && echoes.lost < TRIES;
+        while start.elapsed() < during || is_silent(&echoes) {
             match ping(PATIENCE) {
                 Some(time) => echoes.times.push(time.as_secs_f64() * 1000.0),
                 None => echoes.lost += 1,
@@ -70,6 +74,19 @@ impl Echoes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_echo_that_is_lost_does_not_end_a_short_measurement() {
+        let sent = std::cell::Cell::new(0);
+        let ping = |_| {
+            sent.set(sent.get() + 1);
+            (sent.get() > 2).then_some(Duration::from_millis(1))
+        };
+        let echoes = Echoes::of(ping, Duration::ZERO, Duration::ZERO);
+        assert_eq!((echoes.times.len(), echoes.lost), (1, 2));
+        let echoes = Echoes::of(|_| None, Duration::ZERO, Duration::ZERO);
+        assert_eq!(echoes.lost, TRIES);
+    }
 
     #[test]
     fn lost_echoes_count_apart_or_as_very_late() {
