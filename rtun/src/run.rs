@@ -262,6 +262,7 @@ impl Life<'_> {
             node.reload_sources();
             tokio::task::block_in_place(|| {
                 self.reader.hops.iter_mut().for_each(HopFeeds::save_again);
+                node.save_again();
             });
         }
         if let Some(control) = &mut self.control {

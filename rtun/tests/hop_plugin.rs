@@ -6,7 +6,7 @@ mod common;
 #[path = "common/grpc.rs"]
 mod grpc;
 
-use std::sync::atomic::Ordering;
+use std::{fs, sync::atomic::Ordering};
 
 use common::{
     HUB, Rtun, THREE_HOSTS, World, gost, reaches,
@@ -190,6 +190,46 @@ fn a_plugin_that_fails_in_any_manner_costs_the_host_nothing() {
     hub.stop();
     let asked = plugin.requests.load(Ordering::SeqCst);
     wait_until("a question", || plugin.requests.load(Ordering::SeqCst) > asked);
+    host.stop();
+}
+
+#[test]
+fn a_host_that_starts_again_uses_the_node_of_before_while_its_plugin_is_away() {
+    let Some(world) = World::new() else { return };
+    let (hub, one) = (world.hub(THREE_HOSTS), world.machine("host-1"));
+    let plugin = Http::start(&one, 8100, Manner::Says(node(&format!("{HUB}:8443"))));
+    let start = || world.host(&one, &host_file(1, "", &asking(8100)));
+    let host = start();
+    host.wait_for("joined the hub");
+    host.process.signal(Signal::SIGKILL).unwrap();
+    plugin.now(Manner::Refuses);
+    let host = start();
+    host.wait_for("joined the hub");
+    let said = host.log();
+    assert!(said.contains("the node that it named in an earlier run is used"), "{said}");
+
+    // Who removes the state directory does not remove that.
+    let saved = || -> Vec<String> {
+        let files = fs::read_dir(world.path("state")).into_iter().flatten();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("node-service-0_hop-0-")).collect()
+    };
+    assert_eq!(saved().len(), 1);
+    fs::remove_dir_all(world.path("state")).unwrap();
+    wait_until("the node to be saved again", || saved().len() == 1);
+
+    // What it says once it is back counts, also that there is none.
+    plugin.now(Manner::Says("{}".into()));
+    hub.stop();
+    host.wait_for(
+        "no hub is known: the plugin of the hop knows no node for this host; trying again",
+    );
+    host.stop();
+    plugin.now(Manner::Refuses);
+    let host = start();
+    host.wait_for("control socket is open");
+    wait_until("a plugin that is away", || plugin_of(&host)["failed"].as_u64() > Some(1));
+    assert!(host.log().contains("no hub is known"), "{}", host.log());
     host.stop();
 }
 

@@ -234,6 +234,11 @@ impl HostService {
         self.steering.steer(next).await;
     }
 
+    /// Saves the nodes that plugins of its hops have named, if they are not saved. Not to be called where tasks run.
+    pub(crate) fn save_nodes(&self) {
+        self.steering.plan().asked.save();
+    }
+
     /// Changes what limits its traffic. Its session goes on.
     pub(crate) fn limit(
         &self,

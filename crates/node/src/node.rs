@@ -321,6 +321,15 @@ impl Node {
         }
     }
 
+    /// Saves once more what is not from a source: the state directory had gone. Not to be called where tasks run.
+    pub fn save_again(&self) {
+        for running in self.running.values() {
+            if let RunningService::Host(host) = &running.service {
+                host.save_nodes();
+            }
+        }
+    }
+
     /// Logs the connected hosts, the packets that passed and those that were lost.
     pub fn log_report(&self) {
         for running in self.running.values() {

@@ -72,7 +72,7 @@ impl SavedRows {
     }
 
     /// Whether the directory that held the text is gone.
-    pub(crate) fn is_lost(&self) -> bool {
+    pub fn is_lost(&self) -> bool {
         let saved_in = *self.saved_in.lock().unwrap_or_else(PoisonError::into_inner);
         saved_in.is_some() && self.state.identity() != saved_in
     }

@@ -1,15 +1,19 @@
-//! Hops whose node a plugin names for each connection: whom to ask, and what was answered last.
+//! Hops whose node a plugin names for each connection: whom to ask, and what was answered last, in this run or an earlier one.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
-use rtun_control::{NoNode, NodeCalls, NodeQuestion, PluginStatus, connect_node_plugin};
+use rtun_control::{NoNode, NodeCalls, NodeQuestion, PluginStatus, SavedRows, connect_node_plugin};
 use rtun_core::Setback;
 use rtun_settings::{GroupedChain, HopPlugin, HostSettings, HubNode};
+use rtun_state::StateDir;
 use tracing::warn;
 
 use super::HostError;
 use crate::runtime::node_reader::{NodeReader, ReadNode};
+
+/// What the saved nodes are in the state directory.
+const KIND: &str = "node";
 
 /// The hops of a host whose nodes plugins name, each once.
 #[derive(Default)]
@@ -22,6 +26,8 @@ struct AskedHop {
     settings: HopPlugin,
     calls: NodeCalls,
     answer: Mutex<HopAnswer>,
+    /// Where the next start finds the node that was used last.
+    saved: Option<SavedRows>,
 }
 
 /// What a plugin said last.
@@ -33,6 +39,12 @@ struct HopAnswer {
     problem: Option<NoNode>,
     /// What was logged of the node.
     warned: Vec<String>,
+    /// The last node that could be used; `None`: none, or the plugin has said since that there is none.
+    used: Option<Arc<str>>,
+    /// What is saved of that.
+    on_disk: Option<Arc<str>>,
+    /// Whether the node was named in an earlier run.
+    is_old: bool,
 }
 
 /// No hub is known to connect to.
@@ -47,10 +59,12 @@ pub(super) struct NoHub {
 }
 
 impl AskedHops {
-    /// Those of `config`; those of `before` that stay keep their answers.
+    /// Those of `config`; those of `before` that stay keep their answers, others have what `state` has of an earlier run.
     pub(super) fn of(
+        service: &str,
         config: &HostSettings,
         reader: NodeReader,
+        state: Option<&Arc<StateDir>>,
         before: Option<&Self>,
     ) -> Result<Self, HostError> {
         let mut hops: Vec<Arc<AskedHop>> = Vec::new();
@@ -62,7 +76,7 @@ impl AskedHops {
             let known = before.and_then(|before| before.hops.iter().find(is_it));
             hops.push(match known {
                 Some(known) => Arc::clone(known),
-                None => Arc::new(AskedHop::new(settings)?),
+                None => Arc::new(AskedHop::new(service, settings, state)?),
             });
         }
         Ok(Self { reader, hops })
@@ -76,6 +90,16 @@ impl AskedHops {
     /// Asks all plugins, at the same time. Where one gives no answer its last one stays.
     pub(super) async fn ask(&self, question: &NodeQuestion) {
         join_all(self.hops.iter().map(|hop| hop.ask(question))).await;
+    }
+
+    /// Whether there is something to [save](Self::save).
+    pub(super) fn have_news(&self) -> bool {
+        self.hops.iter().any(|hop| hop.has_news())
+    }
+
+    /// Saves the nodes that are used for the next start. Files are written where this is called.
+    pub(super) fn save(&self) {
+        self.hops.iter().filter(|hop| hop.has_news()).for_each(|hop| hop.save());
     }
 
     /// `config` with the nodes that the plugins named last; chains of which one is not known are left out. Where none is left it has no
@@ -133,15 +157,24 @@ impl AskedHops {
 }
 
 impl AskedHop {
-    fn new(settings: &HopPlugin) -> Result<Self, HostError> {
+    fn new(
+        service: &str,
+        settings: &HopPlugin,
+        state: Option<&Arc<StateDir>>,
+    ) -> Result<Self, HostError> {
         let HopPlugin { hop, plugin, .. } = settings;
         let connected = connect_node_plugin(plugin)
             .map_err(|source| HostError::Hop { name: hop.clone(), source })?;
-        Ok(Self {
-            settings: settings.clone(),
-            calls: NodeCalls::new(hop.clone(), connected, plugin.timeout),
-            answer: Mutex::default(),
-        })
+        let calls = NodeCalls::new(hop.clone(), connected, plugin.timeout);
+        // What a plugin answers is about one host.
+        let saved = state.map(|state| {
+            SavedRows::new(Arc::clone(state), KIND, &format!("{service} {hop}"), calls.address())
+        });
+        let node: Option<Arc<str>> = saved.as_ref().and_then(SavedRows::read).map(Into::into);
+        let node = node.filter(|node| !node.is_empty());
+        let (used, on_disk, is_old) = (node.clone(), node.clone(), node.is_some());
+        let answer = HopAnswer { node, used, on_disk, is_old, ..HopAnswer::default() };
+        Ok(Self { settings: settings.clone(), calls, answer: Mutex::new(answer), saved })
     }
 
     async fn ask(&self, question: &NodeQuestion) {
@@ -150,15 +183,32 @@ impl AskedHop {
         match said {
             Ok(node) => {
                 answer.node = Some(node.into());
-                answer.problem = None;
+                (answer.problem, answer.is_old) = (None, false);
             }
             Err(error) => {
+                let hop = &self.settings.hop;
                 if error == NoNode::Unknown {
-                    answer.node = None;
+                    (answer.node, answer.used, answer.is_old) = (None, None, false);
+                } else if std::mem::take(&mut answer.is_old) {
+                    warn!(hop, "{error}; the node that it named in an earlier run is used");
                 }
                 answer.problem = Some(error);
             }
         }
+    }
+
+    /// Whether there is something to save.
+    fn has_news(&self) -> bool {
+        let HopAnswer { used, on_disk, .. } = &*self.answer();
+        let is_lost = |saved: &SavedRows| used.is_some() && saved.is_lost();
+        self.saved.as_ref().is_some_and(|saved| used != on_disk || is_lost(saved))
+    }
+
+    fn save(&self) {
+        let Some(saved) = &self.saved else { return };
+        let used = self.answer().used.clone();
+        saved.write(used.as_deref().unwrap_or_default());
+        self.answer().on_disk = used;
     }
 
     /// The node that counts, as `read` reads it. What there is to say of it is logged once.
@@ -185,6 +235,7 @@ impl AskedHop {
             warnings.iter().for_each(|what| warn!(service, hop, "the node of a plugin: {what}"));
             answer.warned = warnings;
         }
+        answer.used = Some(text);
         Ok(node)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rtun_control::NodeQuestion;
+use rtun_control::{NodeQuestion, in_background};
 use rtun_settings::{HostSettings, HubNode, ProxyHop};
 use tokio::sync::{Mutex, watch};
 
@@ -57,8 +57,10 @@ impl HubPlan {
             feeds: feeds.of_lookups(&config.lookups),
             machine: machine.clone(),
             asked: Arc::new(AskedHops::of(
+                service,
                 config,
                 machine.node_reader,
+                machine.state.as_ref(),
                 before.map(|plan| &*plan.asked),
             )?),
         }))
@@ -156,6 +158,10 @@ impl HubSteering {
         }
         plan.asked.ask(question).await;
         let (config, lacking) = plan.filled();
+        if plan.asked.have_news() {
+            let asked = Arc::clone(&plan.asked);
+            in_background(move || asked.save()).await;
+        }
         if (&config, &lacking) == (&reach.config, &reach.lacking) {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use super::{BenchError, statistics::percentile, world::World};
 /// After this an echo counts as lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// If none comes back in the time of a measurement, so many are sent before it has failed.
+/// The number of echoes that are sent, if none comes back in the time of a measurement, before it has failed.
 const TRIES: u32 = 5;
 
 /// The times of echoes between the first two hosts.
