@@ -1,10 +1,10 @@
 //! The services of one configuration, and the change from one configuration to the next.
 
+mod running;
+
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 
-use rtun_settings::{
-    Config, Hook, HostSettings, Service, ServiceKind, TapClientSettings, UdpClientSettings,
-};
+use rtun_settings::{Config, Hook, Service, ServiceKind};
 use rtun_state::StateDir;
 use tokio::{
     runtime::Handle,
@@ -13,15 +13,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use self::running::{RunningService, ServiceError};
 use crate::{
     feeds::{FeedError, Feeds},
-    hooks::{HookFacts, Hooks},
-    host::{HostError, HostLimiter, HostService, differ_in_hubs_only},
-    hub::{HubError, HubMeters, HubService, RulesError},
+    hooks::Hooks,
+    host::{HostLimiter, HostService},
+    hub::{HubMeters, HubService},
     limiters::{LimiterBook, ServiceMeters},
     observers::{ObserverBook, ObserverError},
     operations::{
-        board::{Board, View},
+        board::Board,
         metrics::{MetricsError, MetricsServer},
         watch::STEP,
     },
@@ -36,9 +37,8 @@ use crate::{
         workers::Workers,
     },
     udp_tunnel::{
-        RelayError, RelayService, RelayUses, TapClientService, TapServerService, TunnelClientError,
-        TunnelServerError, UdpClientService, UdpServerService, differ_in_rules_only,
-        differ_in_tap_rules_only, listen_alike,
+        RelayService, RelayUses, TapClientService, TapServerService, UdpClientService,
+        UdpServerService,
     },
 };
 
@@ -61,16 +61,6 @@ pub struct Node {
 struct Running {
     config: Service,
     service: RunningService,
-}
-
-enum RunningService {
-    Hub(HubService),
-    Host(HostService),
-    UdpServer(UdpServerService),
-    UdpClient(UdpClientService),
-    Relay(RelayService),
-    TapServer(TapServerService),
-    TapClient(TapClientService),
 }
 
 /// What a change of the configuration did to a service.
@@ -110,29 +100,6 @@ pub enum StartError {
         /// Why not.
         source: ServiceError,
     },
-}
-
-/// Why a service cannot be started or changed.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// A hub cannot be started.
-    #[error(transparent)]
-    Hub(#[from] HubError),
-    /// A hub's new rules cannot be used.
-    #[error(transparent)]
-    Rules(#[from] RulesError),
-    /// A host cannot be started.
-    #[error(transparent)]
-    Host(#[from] HostError),
-    /// The server of a UDP or Ethernet tunnel cannot be started.
-    #[error(transparent)]
-    TunnelServer(#[from] TunnelServerError),
-    /// The client of a UDP or Ethernet tunnel cannot be started.
-    #[error(transparent)]
-    TunnelClient(#[from] TunnelClientError),
-    /// A relay cannot be started.
-    #[error(transparent)]
-    Relay(#[from] RelayError),
 }
 
 impl Node {
@@ -232,18 +199,7 @@ impl Node {
         for (name, running) in &self.running {
             self.observers.runs(name, || Box::new(running.service.view()));
             let recorders = self.recorders.of(&running.config.recordings);
-            match &running.service {
-                RunningService::Hub(hub) => {
-                    hub.observe(self.observers.clients(name));
-                    hub.record(recorders);
-                }
-                RunningService::Relay(relay) => relay.record(recorders),
-                RunningService::Host(_)
-                | RunningService::UdpServer(_)
-                | RunningService::UdpClient(_)
-                | RunningService::TapServer(_)
-                | RunningService::TapClient(_) => {}
-            }
+            running.service.observe(self.observers.clients(name), recorders);
         }
         self.keep_recorders().await;
         let services = self.running.iter().map(|(name, it)| (name.clone(), it.service.view()));
@@ -309,39 +265,21 @@ impl Node {
     pub fn reload_sources(&self) {
         self.feeds.reload();
         for running in self.running.values() {
-            match &running.service {
-                RunningService::Hub(hub) => hub.reload_certificates(),
-                RunningService::Host(host) => host.look_at_device(),
-                RunningService::UdpServer(server) => server.look_at_device(),
-                RunningService::UdpClient(client) => client.look_at_device(),
-                RunningService::Relay(relay) => relay.reload_certificates(),
-                RunningService::TapServer(server) => server.look_at_device(),
-                RunningService::TapClient(client) => client.look_at_device(),
-            }
+            running.service.look_again();
         }
     }
 
     /// Saves once more what is not from a source: the state directory had gone. Not to be called where tasks run.
     pub fn save_again(&self) {
         for running in self.running.values() {
-            if let RunningService::Host(host) = &running.service {
-                host.save_nodes();
-            }
+            running.service.save_again();
         }
     }
 
     /// Logs the connected hosts, the packets that passed and those that were lost.
     pub fn log_report(&self) {
         for running in self.running.values() {
-            match &running.service {
-                RunningService::Hub(hub) => hub.log_report(),
-                RunningService::Host(host) => host.log_report(),
-                RunningService::UdpServer(server) => server.log_report(),
-                RunningService::UdpClient(client) => client.log_report(),
-                RunningService::Relay(relay) => relay.log_report(),
-                RunningService::TapServer(server) => server.log_report(),
-                RunningService::TapClient(client) => client.log_report(),
-            }
+            running.service.log_report();
         }
     }
 
@@ -352,15 +290,7 @@ impl Node {
 
     /// The address of the first listener of the hub, or of the UDP server, named `name`.
     pub fn hub_address(&self, name: &str) -> Option<SocketAddr> {
-        match &self.running.get(name)?.service {
-            RunningService::Hub(hub) => Some(hub.local_addr()),
-            RunningService::UdpServer(server) => Some(server.local_addr()),
-            RunningService::TapServer(server) => Some(server.local_addr()),
-            RunningService::Relay(relay) => Some(relay.local_addr()),
-            RunningService::Host(_)
-            | RunningService::UdpClient(_)
-            | RunningService::TapClient(_) => None,
-        }
+        self.running.get(name)?.service.local_addr()
     }
 
     /// The address where metrics are served, if it is not a Unix socket.
@@ -391,77 +321,19 @@ impl Node {
             return Ok(Step::Nothing);
         }
         let before = running.config.clone();
-        let meters = ServiceMeters::of(kind, &self.limiters, &self.quotas).await;
-        match (&running.service, &before.kind, kind) {
+        if before.kind == *kind {
             // Commands are for services that start or stop.
-            _ if before.kind == *kind => running.config = config.clone(),
-            (RunningService::Hub(hub), ServiceKind::Hub(old), ServiceKind::Hub(new))
-                if old.listeners().eq(new.listeners()) =>
-            {
-                hub.apply(new, feeds.of(&new.rules), meters).await?;
+            running.config = config.clone();
+            return Ok(Step::Changed(Box::new(before)));
+        }
+        let meters = ServiceMeters::of(kind, &self.limiters, &self.quotas).await;
+        let changed = running.service.change(&before.kind, kind, feeds, meters, &self.machine);
+        match changed.await? {
+            Some(what) => {
                 running.config = config.clone();
-                info!(service = name, "rules replaced");
+                info!(service = name, "{what}");
             }
-            (RunningService::Host(host), ServiceKind::Host(old), ServiceKind::Host(new))
-                if HostSettings { limits: new.limits.clone(), ..old.clone() } == *new =>
-            {
-                host.limit(&new.limits, meters)?;
-                running.config = config.clone();
-                info!(service = name, "limits replaced");
-            }
-            (RunningService::Host(host), ServiceKind::Host(old), ServiceKind::Host(new))
-                if differ_in_hubs_only(old, new) =>
-            {
-                let next = host.next_hubs(new, feeds, &self.machine)?;
-                host.limit(&new.limits, meters)?;
-                host.steer(next).await;
-                running.config = config.clone();
-                info!(service = name, "hubs replaced");
-            }
-            (
-                RunningService::UdpServer(server),
-                ServiceKind::UdpServer(old),
-                ServiceKind::UdpServer(new),
-            ) if differ_in_rules_only(old, new) => {
-                server.apply(new, feeds.of_users(kind.authers()), meters).await;
-                running.config = config.clone();
-                info!(service = name, "rules replaced");
-            }
-            (RunningService::Relay(relay), ServiceKind::Relay(old), ServiceKind::Relay(new))
-                if listen_alike(old, new) =>
-            {
-                relay.apply(new, feeds.of_users(kind.authers()), meters).await;
-                running.config = config.clone();
-                info!(service = name, "rules replaced");
-            }
-            (
-                RunningService::TapServer(server),
-                ServiceKind::TapServer(old),
-                ServiceKind::TapServer(new),
-            ) if differ_in_tap_rules_only(old, new) => {
-                server.apply(new, meters);
-                running.config = config.clone();
-                info!(service = name, "rules replaced");
-            }
-            (
-                RunningService::UdpClient(client),
-                ServiceKind::UdpClient(old),
-                ServiceKind::UdpClient(new),
-            ) if UdpClientSettings { limits: new.limits.clone(), ..old.clone() } == *new => {
-                client.limit(&new.limits, meters);
-                running.config = config.clone();
-                info!(service = name, "limits replaced");
-            }
-            (
-                RunningService::TapClient(client),
-                ServiceKind::TapClient(old),
-                ServiceKind::TapClient(new),
-            ) if TapClientSettings { limits: new.limits.clone(), ..old.clone() } == *new => {
-                client.limit(&new.limits, meters);
-                running.config = config.clone();
-                info!(service = name, "limits replaced");
-            }
-            _ => self.replace(config, feeds).await?,
+            None => self.replace(config, feeds).await?,
         }
         Ok(Step::Changed(Box::new(before)))
     }
@@ -601,44 +473,6 @@ impl Running {
         hooks.run(Hook::PreDown, &facts).await;
         service.stop().await;
         hooks.run(Hook::PostDown, &facts).await;
-    }
-}
-
-impl RunningService {
-    fn view(&self) -> View {
-        match self {
-            Self::Hub(hub) => View::Hub(hub.view()),
-            Self::Host(host) => View::Host(host.view()),
-            Self::UdpServer(server) => View::UdpServer(server.view()),
-            Self::UdpClient(client) => View::UdpClient(client.view()),
-            Self::Relay(relay) => View::Relay(relay.view()),
-            Self::TapServer(server) => View::TapServer(server.view()),
-            Self::TapClient(client) => View::TapClient(client.view()),
-        }
-    }
-
-    fn hook_facts(&self) -> HookFacts {
-        match self {
-            Self::Hub(hub) => hub.hook_facts(),
-            Self::Host(host) => host.hook_facts(),
-            Self::UdpServer(server) => server.hook_facts(),
-            Self::UdpClient(client) => client.hook_facts(),
-            Self::Relay(relay) => relay.hook_facts(),
-            Self::TapServer(server) => server.hook_facts(),
-            Self::TapClient(client) => client.hook_facts(),
-        }
-    }
-
-    async fn stop(self) {
-        match self {
-            Self::Hub(hub) => hub.stop().await,
-            Self::Host(host) => host.stop().await,
-            Self::UdpServer(server) => server.stop().await,
-            Self::UdpClient(client) => client.stop().await,
-            Self::Relay(relay) => relay.stop().await,
-            Self::TapServer(server) => server.stop().await,
-            Self::TapClient(client) => client.stop().await,
-        }
     }
 }
 
