@@ -4,6 +4,7 @@ mod certificates;
 mod hooks;
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -46,15 +47,14 @@ pub(crate) fn files(
 ) -> Vec<Finding> {
     let secret = has_secrets(config);
     let own = configuration_files(args, environment).into_iter().map(|path| (path, secret));
+    let sources = config.services.iter().flat_map(|service| service.kind.sources());
+    let sources = sources.filter_map(path_of).map(|path| (path, false));
     // Users' passwords are secrets, whatever else is.
-    let users = |kind: &ServiceKind| -> Vec<PathBuf> {
-        kind.authers().iter().flat_map(Named::sources).filter_map(path_of).collect()
-    };
-    let sources = config.services.iter().flat_map(|Service { kind, .. }| {
-        let users = users(kind);
-        let files = kind.sources().filter_map(path_of);
-        files.map(|path| (path.clone(), users.contains(&path))).collect::<Vec<_>>()
-    });
+    let users = config.services.iter().flat_map(|service| service.kind.authers());
+    let users = users.chain(config.operators()).flat_map(Named::sources);
+    let users: BTreeSet<PathBuf> = users.filter_map(path_of).collect();
+    let sources = sources.filter(|(path, _)| !users.contains(path)).collect::<Vec<_>>();
+    let sources = users.into_iter().map(|path| (path, true)).chain(sources);
     let names = config.services.iter().flat_map(|service| service.kind.lookups());
     let names = names.flat_map(LookedUpName::sources).filter_map(path_of);
     let names = names.map(|path| (path, false));
@@ -288,7 +288,6 @@ fn without_multipath(config: &Config) -> Option<Finding> {
 
 /// Whether the configuration itself holds a password or token.
 fn has_secrets(config: &Config) -> bool {
-    let scrapers = config.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
     let of_services = config.services.iter().any(|Service { kind, .. }| {
         kind.authers().iter().any(has_users) || kind.sources().any(has_secret)
     });
@@ -313,12 +312,14 @@ fn has_secrets(config: &Config) -> bool {
         }
         ServiceKind::Hub(hub) => hub.rules.plugins().any(|plugin| plugin.token.is_some()),
     });
-    let operators = config.api.iter().filter_map(|api| api.auther.as_ref());
+    let mut operators = config.operators();
+    let of_operators =
+        operators.any(|users| has_users(users) || users.sources().iter().any(has_secret));
     let mut names = config.services.iter().flat_map(|service| service.kind.lookups());
     let of_names = names.any(|name| name.sources().any(has_secret));
     let mut recordings = config.services.iter().flat_map(|service| &service.recordings);
     let of_recorders = recordings.any(|it| target_has_secret(&it.recorder.target));
-    of_services || of_kinds || of_names || of_recorders || scrapers.chain(operators).any(has_users)
+    of_services || of_kinds || of_names || of_recorders || of_operators
 }
 
 /// What is sent along with the request of a stack that has one.

@@ -102,19 +102,17 @@ pub(crate) fn hubs(config: &Config) -> Vec<Hub<'_>> {
     services.collect()
 }
 
-/// What is wrong with the files of rows that services which are no hubs would read at their start.
+/// What is wrong with the files of rows that others than hubs would read at their start.
 pub(crate) fn flaws_of_others(config: &Config) -> Vec<FileFlaw> {
     let services = config.services.iter().map(|service| &service.kind);
     let others = services.filter(|kind| !matches!(kind, ServiceKind::Hub(_)));
-    let of_others = others.flat_map(|kind| {
-        let users = kind.authers().iter();
-        let users = users.flat_map(|auther| known(auther, usize::MAX, parse_users).flaws);
-        users.chain(limiter_flaws(kind.limiters())).collect::<Vec<_>>()
-    });
+    let users = others.clone().flat_map(ServiceKind::authers).chain(config.operators());
+    let of_users = users.flat_map(|auther| known(auther, usize::MAX, parse_users).flaws);
+    let of_limiters = others.flat_map(|kind| limiter_flaws(kind.limiters()));
     let names = config.services.iter().flat_map(|service| service.kind.lookups());
     let tables = names.filter_map(|name| name.hosts.as_ref());
     let of_tables = tables.flat_map(|table| known(table, usize::MAX, parse_hosts).flaws);
-    of_others.chain(of_tables).collect()
+    of_users.chain(of_limiters).chain(of_tables).collect()
 }
 
 fn limiter_flaws(limiters: NamedLimiters<'_>) -> Vec<FileFlaw> {

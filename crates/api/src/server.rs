@@ -16,10 +16,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rtun_node::{
     Board,
-    http::{
-        HttpAddress, HttpListenError, HttpListening, HttpPeer, HttpStream, HttpUsers,
-        HttpUsersError,
-    },
+    http::{HttpAddress, HttpListenError, HttpListening, HttpPeer, HttpStream, HttpUsers},
 };
 use rtun_settings::ApiSettings;
 use tokio::{
@@ -68,9 +65,6 @@ pub enum ApiError {
     /// The address cannot be listened on.
     #[error("the Web API: {0}")]
     Listen(#[from] HttpListenError),
-    /// The users come from a source or a plugin.
-    #[error("the Web API: {0}")]
-    Users(#[from] HttpUsersError),
 }
 
 struct ApiListening {
@@ -105,7 +99,7 @@ impl ApiServer {
     ///
     /// # Errors
     ///
-    /// It cannot listen, or its users are not in the configuration itself.
+    /// It cannot listen.
     pub fn next(
         before: Option<&Arc<Self>>,
         wanted: Option<&ApiSettings>,
@@ -116,7 +110,7 @@ impl ApiServer {
         if let Some(same) = before.filter(|before| before.config == *wanted) {
             return Ok(Some(Arc::clone(same)));
         }
-        let access = Arc::new(ApiAccess::new(wanted)?);
+        let access = Arc::new(ApiAccess::new(wanted));
         let same = |before: &&Arc<Self>| {
             before.config.addr == wanted.addr && before.config.tls == wanted.tls
         };
@@ -176,14 +170,14 @@ impl ApiListening {
 }
 
 impl ApiAccess {
-    fn new(settings: &ApiSettings) -> Result<Self, HttpUsersError> {
-        Ok(Self {
+    fn new(settings: &ApiSettings) -> Self {
+        Self {
             prefix: settings.path_prefix.clone(),
             access_log: settings.access_log,
-            users: HttpUsers::of(settings.auther.as_ref())?,
+            users: settings.auther.as_ref().map(HttpUsers::of),
             readers: settings.readers.clone(),
             site: Site::new(&settings.addr, &settings.origins, settings.tls.is_some()),
-        })
+        }
     }
 }
 
@@ -224,7 +218,7 @@ impl Office {
                 let proven = match &access.users {
                     None => true,
                     Some(users) => {
-                        user = users.prove(&head.headers);
+                        user = users.prove(&head.headers, &self.board);
                         user.is_some()
                     }
                 };

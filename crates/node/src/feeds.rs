@@ -73,13 +73,14 @@ impl Feeds {
     ) -> Result<Self, FeedError> {
         let mut next = Self::new(self.surroundings.clone());
         let around = FeedContext { surroundings: &self.surroundings, snapshots };
+        let users = config.services.iter().flat_map(|service| service.kind.authers());
+        for auther in users.chain(config.operators()) {
+            let how = FeedKind { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
+            next.users.open(&self.users, auther, &how, &around)?;
+        }
         for service in &config.services {
             next.open_hosts(self, service.kind.lookups(), &around)?;
             next.open_limiters(self, service.kind.limiters(), &around)?;
-            for auther in service.kind.authers() {
-                let how = FeedKind { kind: "auther", max_rows: MAX_ROWS, parse: parse_users };
-                next.users.open(&self.users, auther, &how, &around)?;
-            }
             let ServiceKind::Hub(hub) = &service.kind else { continue };
             let quotas = &hub.rules.quotas;
             for router in hub.rules.routers() {
@@ -162,7 +163,12 @@ impl Feeds {
         &self,
         authers: Option<&[Named<User>]>,
     ) -> Option<Vec<Named<User>>> {
-        Some(authers?.iter().map(|auther| self.users.filled(auther)).collect())
+        Some(authers?.iter().map(|auther| self.filled_auther(auther)).collect())
+    }
+
+    /// The same of one list.
+    pub(crate) fn filled_auther(&self, auther: &Named<User>) -> Named<User> {
+        self.users.filled(auther)
     }
 
     /// Only the feeds that tables of these names use.

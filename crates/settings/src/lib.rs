@@ -53,6 +53,14 @@ pub struct Config {
     pub api: Option<ApiSettings>,
 }
 
+impl Config {
+    /// The lists of those who may read the metrics or use the Web API.
+    pub fn operators(&self) -> impl Iterator<Item = &Named<User>> {
+        let scrapers = self.metrics.iter().filter_map(|metrics| metrics.auther.as_ref());
+        scrapers.chain(self.api.iter().filter_map(|api| api.auther.as_ref()))
+    }
+}
+
 /// One configured listener or device.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Service {

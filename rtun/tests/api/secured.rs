@@ -18,6 +18,7 @@ use serde_json::json;
 use super::common::{
     HUB as HUB_ADDRESS, SOON, World,
     programs::Certificate,
+    wait_until,
     web::{Web, WebAnswer},
 };
 
@@ -177,4 +178,39 @@ fn beyond_the_machine_there_are_users_and_tls_or_it_is_said_loudly() {
     });
     assert_eq!(prints[0], prints[1]);
     assert_eq!(prints[0].len(), 64, "{}", prints[0]);
+}
+
+#[test]
+fn operators_of_a_file_are_followed() {
+    let Some(world) = World::new() else { return };
+    let file = world.file("operators.txt", "admin sesame\nmonitor watchful\n");
+    let listed =
+        "auths: [{username: admin, password: sesame}, {username: monitor, password: watchful}]";
+    let text = config("{addr: '127.0.0.1:18080', auther: operators, readers: [monitor]}");
+    let text = text.replace(listed, &format!("file: {{path: {}}}", file.display()));
+    let text = text + "metrics: {addr: '127.0.0.1:9000', auther: operators}\n";
+    let hub = world.hub(&text);
+    let asks = |login, method: &str, path: &str| {
+        let port = if path == "/metrics" { 9000 } else { 18080 };
+        let web = Web { login, ..Web::at(&world.hub, &format!("127.0.0.1:{port}")) };
+        web.ask(method, path, &[], "").status
+    };
+    let admin = Some("admin:sesame");
+    wait_until("its users", || asks(admin, "GET", "/config") == 200);
+    assert_eq!(asks(admin, "GET", "/metrics"), 200);
+    assert_eq!(asks(None, "GET", "/config"), 401);
+    assert_eq!(asks(Some("monitor:watchful"), "GET", "/config"), 200);
+    assert_eq!(asks(Some("monitor:watchful"), "POST", "/config/reload"), 403);
+
+    // Without a reload another password counts, and the former one does not.
+    std::fs::write(&file, "admin changed\nmonitor watchful\n").unwrap();
+    wait_until("other users", || asks(Some("admin:changed"), "GET", "/config") == 200);
+    for path in ["/config", "/metrics"] {
+        assert_eq!(asks(admin, "GET", path), 401, "{path}");
+    }
+    // A file that goes takes nobody's permission away.
+    std::fs::remove_file(&file).unwrap();
+    hub.wait_for("a source fails; its last good rows stay");
+    assert_eq!(asks(Some("admin:changed"), "GET", "/metrics"), 200);
+    hub.stop();
 }

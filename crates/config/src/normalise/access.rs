@@ -90,7 +90,17 @@ pub(super) fn http_users(
     let reference = at.filled(named);
     let inline = inline(at.filled(own), reference.is_some());
     let Some(reference) = reference else { return inline };
-    auther(&reference.read()?, &reference, context)
+    let users = auther(&reference.read()?, &reference, context)?;
+    if users.plugin().is_some() {
+        refuse_plugin(&users, &reference);
+    }
+    Some(users)
+}
+
+/// Refuses a plugin where operators prove who they are.
+pub(super) fn refuse_plugin(users: &Named<User>, at: &At<'_>) {
+    let message = format!("the auther {} is a plugin, and only hubs ask one", quote(&users.name));
+    at.error(message).help("give it `auths`, a `file`, `redis` or `http`");
 }
 
 fn auther(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {

@@ -14,7 +14,7 @@ use crate::{
     },
     value::Cursor,
 };
-use rtun_settings::{ApiSettings, Named, Provider, ServerTls, User};
+use rtun_settings::{ApiSettings, Named, ServerTls, User};
 
 const NO_ADDRESS: &str = "the Web API has no address";
 const ADD_ADDRESS: &str =
@@ -124,8 +124,8 @@ fn readers(names: Option<Vec<(String, At<'_>)>>, auther: Option<&Named<User>>) -
             None => {
                 at.error("nobody is a reader where everybody may do all").help("name an `auther`")
             }
-            Some(Named { provider: Provider::Rows(rows), .. })
-                if rows.inline.iter().all(|row| row.value.name != *name) =>
+            Some(auther)
+                if auther.is_all_inline() && auther.inline().all(|user| user.name != *name) =>
             {
                 at.error(format!("the auther has no user {}", quote(name)))
                     .help("add the user to its `auths`");

@@ -42,7 +42,11 @@ pub(super) fn service_users(
     if authers.len() > 1 {
         return handler.refuse(words.has_one, "put all users into one");
     }
-    Some(authers.into_iter().next())
+    let users = authers.into_iter().next();
+    if let Some(users) = users.as_ref().filter(|users| users.plugin().is_some()) {
+        access::refuse_plugin(users, &handler.key());
+    }
+    Some(users)
 }
 
 /// The address and where it is written: `host:port`, or `unix://` and a path; `None` after an error was reported.

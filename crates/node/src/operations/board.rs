@@ -18,6 +18,7 @@ use std::{
 use arc_swap::ArcSwap;
 use rtun_control::FeedStatus;
 use rtun_core::{NamespaceId, observer::ObservedStats};
+use rtun_settings::{Named, User};
 use serde_json::Value;
 use tokio::runtime::Handle;
 
@@ -168,6 +169,11 @@ impl Board {
         self.feeds.store(Arc::new(feeds));
         self.observers.store(Arc::new(observers));
         self.recorders.store(Arc::new(recorders));
+    }
+
+    /// The feeds of these users that are followed now.
+    pub(crate) fn feeds_of_users(&self, auther: &Named<User>) -> Feeds {
+        self.feeds.load().of_users(std::slice::from_ref(auther))
     }
 
     /// Shows these sources of nodes of hops among the other sources.

@@ -7,5 +7,5 @@ mod users;
 pub use self::{
     listener::{HttpAddress, HttpListenError, HttpListening, HttpStream},
     served::{HttpPeer, HttpProven},
-    users::{HttpUsers, HttpUsersError},
+    users::HttpUsers,
 };

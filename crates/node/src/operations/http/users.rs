@@ -1,45 +1,61 @@
 //! Who may ask, by HTTP Basic authentication (RFC 7617).
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderValue},
 };
 use rtun_core::Credentials;
-use rtun_settings::{Named, Provider, User};
+use rtun_settings::{Named, User};
 
-/// The users of a server.
-pub struct HttpUsers(Credentials);
+use crate::operations::board::Board;
 
-/// The users come from a source or a plugin.
-#[derive(Debug, thiserror::Error)]
-#[error("auther {0:?} has a source or a plugin: here, list the users in the configuration itself")]
-pub struct HttpUsersError(String);
+/// The users of a server, also as their sources change. A plugin is not asked: it admits nobody here.
+pub struct HttpUsers {
+    auther: Named<User>,
+    known: Mutex<KnownUsers>,
+}
+
+/// Users by the rows of sources at one moment.
+#[derive(Default)]
+struct KnownUsers {
+    /// Of the sources' rows; `None`: they were not looked at yet.
+    generations: Option<Vec<u64>>,
+    credentials: Arc<Credentials>,
+}
 
 impl HttpUsers {
-    /// Those of `auther`; `None`: anyone may ask.
-    pub fn of(auther: Option<&Named<User>>) -> Result<Option<Self>, HttpUsersError> {
-        let Some(auther) = auther else { return Ok(None) };
-        let Provider::Rows(rows) = &auther.provider else {
-            return Err(HttpUsersError(auther.name.clone()));
-        };
-        if !rows.sources.is_empty() {
-            return Err(HttpUsersError(auther.name.clone()));
-        }
-        let mut users = Credentials::new();
-        for user in rows.inline.iter().map(|row| &row.value) {
-            users.insert(&user.name, user.password.expose(), None);
-        }
-        Ok(Some(Self(users)))
+    /// Those of `auther`.
+    pub fn of(auther: &Named<User>) -> Self {
+        Self { auther: auther.clone(), known: Mutex::default() }
     }
 
-    /// The user whose name and password the request carries. Takes the same time for each wrong one.
-    pub fn prove(&self, headers: &HeaderMap) -> Option<String> {
+    /// The user whose name and password the request carries; `board` has what sources say. Takes the same time for each wrong one.
+    pub fn prove(&self, headers: &HeaderMap, board: &Board) -> Option<String> {
         let credential = headers.get(AUTHORIZATION).and_then(basic)?;
         let mut parts = credential.splitn(2, |byte| *byte == b':');
         let (name, password) = (parts.next().unwrap_or(b""), parts.next().unwrap_or(b""));
-        self.0.prove(name, password)?;
+        self.credentials(board).prove(name, password)?;
         Some(String::from_utf8_lossy(name).into_owned())
+    }
+
+    fn credentials(&self, board: &Board) -> Arc<Credentials> {
+        let feeds = board.feeds_of_users(&self.auther);
+        // What comes meanwhile is looked at next time.
+        let generations = feeds.generations();
+        // What a poisoned lock guards is whole: it is replaced at once.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.generations.as_ref() != Some(&generations) {
+            let mut credentials = Credentials::new();
+            for user in feeds.filled_auther(&self.auther).inline() {
+                credentials.insert(&user.name, user.password.expose(), None);
+            }
+            *known =
+                KnownUsers { generations: Some(generations), credentials: Arc::new(credentials) };
+        }
+        Arc::clone(&known.credentials)
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::info;
 use super::series;
 use crate::operations::{
     board::Board,
-    http::{HttpAddress, HttpListenError, HttpListening, HttpStream, HttpUsers, HttpUsersError},
+    http::{HttpAddress, HttpListenError, HttpListening, HttpStream, HttpUsers},
 };
 
 /// The content type of the page.
@@ -48,9 +48,6 @@ pub enum MetricsError {
     /// The address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] HttpListenError),
-    /// The users come from a source or a plugin.
-    #[error(transparent)]
-    Users(#[from] HttpUsersError),
 }
 
 struct Listening {
@@ -77,7 +74,7 @@ impl MetricsServer {
         if let Some(same) = before.filter(|before| before.config == *wanted) {
             return Ok(Some(Arc::clone(same)));
         }
-        let settings = Arc::new(MetricsAccess::new(wanted)?);
+        let settings = Arc::new(MetricsAccess::new(wanted));
         let listening = match before.filter(|before| before.config.addr == wanted.addr) {
             Some(before) => Arc::clone(&before.listening),
             None => Arc::new(Listening::start(&wanted.addr, Arc::clone(&settings), board)?),
@@ -121,9 +118,9 @@ impl Listening {
 }
 
 impl MetricsAccess {
-    fn new(config: &rtun_settings::MetricsSettings) -> Result<Self, MetricsError> {
-        let users = HttpUsers::of(config.auther.as_ref())?;
-        Ok(Self { path: config.path.clone(), users })
+    fn new(config: &rtun_settings::MetricsSettings) -> Self {
+        let users = config.auther.as_ref().map(HttpUsers::of);
+        Self { path: config.path.clone(), users }
     }
 }
 
@@ -155,7 +152,7 @@ fn answer<B>(
     if request.method() != Method::GET {
         return refusal(StatusCode::METHOD_NOT_ALLOWED, Some((ALLOW, "GET")));
     }
-    let is_known = |users: &HttpUsers| users.prove(request.headers()).is_some();
+    let is_known = |users: &HttpUsers| users.prove(request.headers(), board).is_some();
     if !settings.users.as_ref().is_none_or(is_known) {
         let realm = (WWW_AUTHENTICATE, "Basic realm=\"metrics\"");
         return refusal(StatusCode::UNAUTHORIZED, Some(realm));
