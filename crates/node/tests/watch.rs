@@ -196,6 +196,32 @@ async fn what_passed_is_seen_by_host_by_pair_and_by_route() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_joins_between_two_parts_of_a_list_moves_nobody_in_it() {
+    let node = Node::start(&config(&ROUTES), None).await.unwrap();
+    let (hub, board) = (node.hub_address("hub").unwrap(), node.board());
+    let mut hosts = vec![Host::join(hub, "host-1"), Host::join(hub, "host-2")];
+    let sort = HostSort::Name;
+    let part =
+        |page| HostQuery { sort, part: PageQuery { page, per_page: 1 }, ..HostQuery::default() };
+    // Each goes before the one that came before it.
+    let mut letters = ('a'..='z').rev();
+    let next = until("two parts of a list, asked for at once", || {
+        let begin = Instant::now();
+        let all = host_names(&board, &HostQuery { sort, ..HostQuery::default() }).1;
+        let first = host_names(&board, &part(1)).1;
+        hosts.push(Host::join(hub, &format!("host-1{}", letters.next().unwrap())));
+        let second = host_names(&board, &part(2)).1;
+        // A list of a second ago is old.
+        (begin.elapsed() < Duration::from_secs(1)).then(|| (all, [first, second].concat()))
+    });
+    let (all, shown) = next.await;
+    assert_eq!(shown, all[..2]);
+    let (total, first) = host_names(&board, &part(1));
+    assert_eq!((total, first), (hosts.len(), vec!["host-1".into()]), "who asks anew sees all");
+    node.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_packets_are_sampled_while_somebody_looks() {
     let node = Node::start(&config(&ROUTES), None).await.unwrap();
     let (hub, board) = (node.hub_address("hub").unwrap(), node.board());

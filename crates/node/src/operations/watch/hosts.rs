@@ -150,7 +150,17 @@ impl HostList {
 
     /// Whether it is what `query` asks for, of this sample.
     pub(super) fn answers(&self, query: &HostQuery, sample: &Arc<WatchSample>) -> bool {
-        Arc::ptr_eq(&self.sample, sample) && self.query == query.whole()
+        Arc::ptr_eq(&self.sample, sample) && self.is_of(query)
+    }
+
+    /// Whether it is what `query` asks for, of whatever sample.
+    pub(super) fn is_of(&self, query: &HostQuery) -> bool {
+        self.query == query.whole()
+    }
+
+    /// How old its sample is.
+    pub(super) fn age(&self) -> Duration {
+        self.sample.at.elapsed()
     }
 
     /// A part of it, without hosts that have left meanwhile.

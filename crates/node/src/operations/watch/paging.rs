@@ -56,6 +56,11 @@ impl PageQuery {
         Self { page: 1, per_page: MAX_PER_PAGE }
     }
 
+    /// Whether nothing comes before it.
+    pub(super) fn is_first(self) -> bool {
+        self.page <= 1
+    }
+
     /// The places of its items in a list of `total` items.
     pub(super) fn of_all(self, total: usize) -> Range<usize> {
         let (skip, take) = self.range();

@@ -19,7 +19,7 @@ use super::{
 use crate::{operations::problems::Problem, runtime::events::EventLog};
 
 /// Rates are between samples that are at least this far apart, where there are any. What lists are sorted by is at most this old.
-const APART: Duration = Duration::from_secs(1);
+pub(super) const APART: Duration = Duration::from_secs(1);
 
 /// What is known of the services of a process besides their state: how it changes.
 #[derive(Default)]
