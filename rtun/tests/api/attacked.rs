@@ -52,7 +52,13 @@ fn who_is_slow_or_reads_nothing_costs_others_nothing() {
         send(&web, "GET /config HTTP/1.1\r\nHost: localhost\r\nX-Slow: "),
     ];
     let mut follower = send(&web, FOLLOW);
-    let stuck: Vec<_> = (1..48).map(|_| send(&web, FOLLOW)).collect();
+    let mut stuck: Vec<_> = (1..48).map(|_| send(&web, FOLLOW)).collect();
+    // Each has its place before anybody else asks for one.
+    for stream in stuck.iter_mut().chain([&mut follower]) {
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert!(status.ends_with(b"200"), "{}", String::from_utf8_lossy(&status));
+    }
     wait_until("the streams", || web.ask("HEAD", "/v1/events", &[], "").status == 503);
     assert_eq!(web.get("/config").status, 200, "others are answered");
     // More than the sockets hold: those who read nothing are let go, and those who read are not.
