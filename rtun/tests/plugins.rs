@@ -228,7 +228,7 @@ authers:
         }
         guessing.into_iter().for_each(|guesses| guesses.join().unwrap());
     });
-    // Where many guesses of its address still wait for their answers, one more is let go without one.
+    // A connection is let go unanswered while many guesses of its address wait for their answers.
     common::wait_until("an answer to who has no password", || {
         RawHost::connect(&machine).ask(&request("host-1", [0; 16])) == Answer::Status(2)
     });
