@@ -91,16 +91,17 @@ pub(super) fn http_users(
     let inline = inline(at.filled(own), reference.is_some());
     let Some(reference) = reference else { return inline };
     let users = auther(&reference.read()?, &reference, context)?;
-    if users.plugin().is_some() {
-        refuse_plugin(&users, &reference);
-    }
+    refuse_plugin(&users, &reference, "");
     Some(users)
 }
 
-/// Refuses a plugin where operators prove who they are.
-pub(super) fn refuse_plugin(users: &Named<User>, at: &At<'_>) {
-    let message = format!("the auther {} is a plugin, and only hubs ask one", quote(&users.name));
-    at.error(message).help("give it `auths`, a `file`, `redis` or `http`");
+/// Refuses users that a plugin knows, which is not asked here; `place` is what they are for, as in "for a relay ".
+pub(super) fn refuse_plugin(users: &Named<User>, at: &At<'_>, place: &str) {
+    if users.plugin().is_some() {
+        let name = quote(&users.name);
+        at.error(format!("the auther {name} is a plugin, and only hubs ask one"))
+            .help(format!("{place}give it `auths`, a `file`, `redis` or `http`"));
+    }
 }
 
 fn auther(name: &str, at: &At<'_>, context: &Context<'_>) -> Option<Named<User>> {

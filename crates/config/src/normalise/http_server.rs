@@ -43,8 +43,8 @@ pub(super) fn service_users(
         return handler.refuse(words.has_one, "put all users into one");
     }
     let users = authers.into_iter().next();
-    if let Some(users) = users.as_ref().filter(|users| users.plugin().is_some()) {
-        access::refuse_plugin(users, &handler.key());
+    if let Some(users) = &users {
+        access::refuse_plugin(users, &handler.key(), "");
     }
     Some(users)
 }

@@ -147,18 +147,8 @@ pub(super) fn of_hub(
         traffic,
         hosts,
         own,
-        connections: counting(
-            service,
-            &service::CLIMITER,
-            &context.names.climiters,
-            &context.limiters.connections,
-        ),
-        requests: counting(
-            service,
-            &service::RLIMITER,
-            &context.names.rlimiters,
-            &context.limiters.requests,
-        ),
+        connections: of_connections(service, context),
+        requests: of_requests(service, context),
     }
 }
 
@@ -236,7 +226,7 @@ pub(super) fn of_tunnel(
     }
     let traffic = traffic(service, &service::LIMITER, &service_metadata::REFRESH, context);
     let traffic = traffic.map(|(limits, at)| {
-        has_rows(&limits.limits, &at);
+        refuse_plugin(&limits.limits, &at);
         useless(&limits.limits, &at, |scope| match (scope, end) {
             (LimitScope::Service, _) => None,
             (LimitScope::Host(..) | LimitScope::Namespace(_), _) => {
@@ -263,7 +253,7 @@ pub(super) fn of_tunnel(
     TunnelLimitSettings { traffic, volumes: volumes::of_service(service, context) }
 }
 
-/// The limits of a relay's connections at once.
+/// The limits of a hub's or relay's connections at once.
 pub(super) fn of_connections(
     service: &Cursor<'_>,
     context: &Context<'_>,
@@ -272,7 +262,7 @@ pub(super) fn of_connections(
     counting(service, &service::CLIMITER, names, limiters)
 }
 
-/// The limits of a relay's requests a second.
+/// The limits of a hub's or relay's requests a second.
 pub(super) fn of_requests(
     service: &Cursor<'_>,
     context: &Context<'_>,
@@ -282,7 +272,7 @@ pub(super) fn of_requests(
 }
 
 /// Refuses a plugin, which tunnels and relays do not ask.
-fn has_rows<T>(limiter: &Named<T>, at: &At<'_>) {
+fn refuse_plugin<T>(limiter: &Named<T>, at: &At<'_>) {
     if limiter.plugin().is_some() {
         let name = quote(&limiter.name);
         at.error(format!("the limiter {name} is a plugin, and only hubs and hosts ask one"))

@@ -116,13 +116,7 @@ fn targets(at: &Cursor<'_>, context: &Context<'_>) -> Option<RelayTargets> {
 /// Refuses plugins, and says what of users has no effect.
 fn check_users(handler: &Cursor<'_>, authers: Option<&[Named<User>]>) {
     for auther in authers.into_iter().flatten() {
-        if auther.plugin().is_some() {
-            let name = quote(&auther.name);
-            handler
-                .key()
-                .error(format!("the auther {name} is a plugin, and only hubs ask one"))
-                .help("for a relay give it `auths`, a `file`, `redis` or `http`");
-        }
+        access::refuse_plugin(auther, &handler.key(), "for a relay ");
         for user in auther.inline().filter(|user| user.hosts.is_some()) {
             let name = quote(&user.name);
             handler.key().info(format!(

@@ -160,11 +160,7 @@ fn check_users(handler: &Cursor<'_>, authers: Option<&[Named<User>]>) {
     let at = at.iter().find_map(|field| handler.filled(field));
     let at = at.map_or_else(|| handler.at.clone(), |at| at.key());
     for auther in authers.into_iter().flatten() {
-        if auther.plugin().is_some() {
-            let name = quote(&auther.name);
-            at.error(format!("the auther {name} is a plugin, and only hubs ask one"))
-                .help("for a UDP tunnel give it `auths`, a `file`, `redis` or `http`");
-        }
+        access::refuse_plugin(auther, &at, "for a UDP tunnel ");
         for user in auther.inline() {
             let name = quote(&user.name);
             if user.name.parse::<IpAddr>().is_err() {
