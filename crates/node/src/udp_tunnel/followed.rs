@@ -37,44 +37,65 @@ pub(super) struct FollowedRules<R> {
 struct MadeOf<R> {
     rules: Arc<R>,
     feeds: Feeds,
+    /// Of the rows in force.
+    generations: Vec<u64>,
 }
 
 impl<R: SourcedRules> FollowedRules<R> {
-    pub(super) fn new(rules: R, feeds: Feeds) -> Self {
-        let made_of = MadeOf { rules: Arc::new(rules), feeds };
-        Self { made_of: Mutex::new(made_of), reconfigured: Notify::new() }
+    /// The same rules, filled, are in force from the start.
+    pub(super) fn begin(rules: R, feeds: Feeds) -> (Self, R) {
+        let made_of = MadeOf::new(rules, feeds);
+        let filled = made_of.rules.filled(&made_of.feeds);
+        (Self { made_of: Mutex::new(made_of), reconfigured: Notify::new() }, filled)
+    }
+}
+
+impl<R> MadeOf<R> {
+    /// To be filled after this, so that rows that come meanwhile are not taken for those in force.
+    fn new(rules: R, feeds: Feeds) -> Self {
+        Self { rules: Arc::new(rules), generations: feeds.generations(), feeds }
     }
 }
 
 /// Has `user` go by other rules.
 pub(super) async fn replace<U: RulesUser>(user: &Arc<U>, rules: U::Rules, feeds: Feeds) {
     let followed = user.followed();
-    *followed.made_of.lock().await = MadeOf { rules: Arc::new(rules), feeds };
-    put_in_force(user).await;
+    let mut made_of = followed.made_of.lock().await;
+    *made_of = MadeOf::new(rules, feeds);
+    put_in_force(user, &made_of).await;
     followed.reconfigured.notify_one();
 }
 
 /// Has the user called `service` go by what sources say, without end.
 pub(super) async fn follow<U: RulesUser>(service: &str, user: &Arc<U>) {
     let followed = user.followed();
-    let mut by_source = false;
     loop {
-        // Asked for before rows are put in force, so that none is missed.
+        // Asked for before rows are looked at, so that none is missed.
         let changes = followed.made_of.lock().await.feeds.changes();
-        put_in_force(user).await;
-        if by_source {
+        if catch_up(user).await {
             info!(service, "rules replaced: a source has changed");
         }
-        by_source = tokio::select! {
-            () = any_change(changes) => true,
-            () = followed.reconfigured.notified() => false,
-        };
+        tokio::select! {
+            () = any_change(changes) => {}
+            () = followed.reconfigured.notified() => {}
+        }
     }
 }
 
+/// Puts the rows of now in force, if others are; whether it had to.
+async fn catch_up<U: RulesUser>(user: &Arc<U>) -> bool {
+    let mut made_of = user.followed().made_of.lock().await;
+    let generations = made_of.feeds.generations();
+    if generations == made_of.generations {
+        return false;
+    }
+    put_in_force(user, &made_of).await;
+    made_of.generations = generations;
+    true
+}
+
 /// In the background, since there may be many users.
-async fn put_in_force<U: RulesUser>(user: &Arc<U>) {
-    let made_of = user.followed().made_of.lock().await;
+async fn put_in_force<U: RulesUser>(user: &Arc<U>, made_of: &MadeOf<U::Rules>) {
     let (user, rules, feeds) =
         (Arc::clone(user), Arc::clone(&made_of.rules), made_of.feeds.clone());
     in_background(move || user.go_by(rules.filled(&feeds))).await;

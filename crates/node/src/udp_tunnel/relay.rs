@@ -21,7 +21,7 @@ use self::{
 };
 use super::{
     counters::DatagramSampling,
-    followed::{FollowedRules, RulesUser, SourcedRules, follow, replace},
+    followed::{FollowedRules, RulesUser, follow, replace},
 };
 use crate::{
     feeds::Feeds,
@@ -81,10 +81,11 @@ impl RelayService {
         let RelayUses { meters, feeds, recorders } = uses;
         let listeners = Listeners::open(service, config.listeners(), workers, machine)?;
         let views = Arc::clone(&listeners.views);
+        let (followed, rules) = FollowedRules::begin(config.rules.clone(), feeds);
         let streams = RelayStreams {
             service: service.to_owned(),
-            rules: ArcSwap::from_pointee(CompiledRelay::new(&config.rules.filled(&feeds))),
-            followed: FollowedRules::new(config.rules.clone(), feeds),
+            rules: ArcSwap::from_pointee(CompiledRelay::new(&rules)),
+            followed,
             netns: config.listener.sockets.netns.clone(),
             clients: Arc::new(RelayClients::default()),
             limiters: RelayLimiters::new(&config.rules, meters),

@@ -30,7 +30,7 @@ use tracing::info;
 use self::decisions::{ServerDecisions, users};
 use super::{
     counters::{DatagramCounters, DatagramSampling, by_word},
-    followed::{FollowedRules, RulesUser, SourcedRules, follow, replace},
+    followed::{FollowedRules, RulesUser, follow, replace},
     gather::{DatagramDestination, OutgoingRuns},
     limits::{LimitedPath, TunnelLimits, number_of},
     service::{ServerListener, TunnelDevice, TunnelServerError, TunnelService, say_of_client},
@@ -94,17 +94,15 @@ impl UdpServerService {
         let port = Arc::clone(&device.port);
         let limits = TunnelLimits::new(FrameContent::Packets, &config.rules.limits, meters);
         let sampling = DatagramSampling::new(service, Some(FrameContent::Packets), machine);
+        let (followed, rules) = FollowedRules::begin(config.rules.clone(), feeds);
         let state = Arc::new(UdpServerState {
             service: service.to_owned(),
             listen,
             device: port.name().to_owned(),
             mtu: config.device.mtu,
             own: config.device.addresses.clone(),
-            decisions: Mutex::new(ServerDecisions::new(
-                &config.device.addresses,
-                config.rules.filled(&feeds),
-            )),
-            followed: FollowedRules::new(config.rules.clone(), feeds),
+            decisions: Mutex::new(ServerDecisions::new(&config.device.addresses, rules)),
+            followed,
             history: DeviceHistory::default(),
             sent: DatagramCounters::with_quotas_out(&limits.quotas).sampled(sampling.clone()),
             received: DatagramCounters::with_quotas_in(&limits.quotas).sampled(sampling),
