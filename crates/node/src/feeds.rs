@@ -179,7 +179,7 @@ impl Feeds {
 
     /// The lines of a table of names, those of the configuration first.
     pub(crate) fn hosts_lines(&self, table: &Named<HostsLine>) -> Vec<HostsLine> {
-        self.hosts.rows(table)
+        self.hosts.filled(table).inline().cloned().collect()
     }
 
     pub(crate) fn routes(&self, router: &Named<Route>) -> Vec<Arc<Feed<Route>>> {
@@ -356,20 +356,8 @@ impl<T: Send + Sync + 'static> Fed<T> {
         feeds.map(|open| Arc::clone(&open.feed)).collect()
     }
 
-    /// The rows of the configuration, then those of each source, in rising order of priority.
-    fn rows(&self, named: &Named<T>) -> Vec<T>
-    where
-        T: Clone,
-    {
-        let Provider::Rows(rows) = &named.provider else { return Vec::new() };
-        let mut all: Vec<T> = rows.inline.iter().map(|row| row.value.clone()).collect();
-        for feed in self.get(&named.name) {
-            all.extend(feed.rows().iter().map(|row| row.value.clone()));
-        }
-        all
-    }
-
-    /// The list with what was read of its sources, as if it stood in the configuration.
+    /// The list with what was read of its sources, as if it stood in the configuration: its own rows, then those of each source in rising
+    /// order of priority.
     fn filled(&self, named: &Named<T>) -> Named<T>
     where
         T: Clone,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use rtun_core::AddressList;
-use rtun_settings::{AdmissionSettings, Matcher, Named, Provider};
+use rtun_settings::{AdmissionSettings, Matcher};
 
 /// Whether each list admits the outer address.
 pub(super) fn admits(admissions: &[AddressList], outer: IpAddr) -> bool {
@@ -13,20 +13,11 @@ pub(super) fn admits(admissions: &[AddressList], outer: IpAddr) -> bool {
 /// The lists of a configuration: of a UDP tunnel's only addresses count.
 pub(super) fn admissions(settings: &[AdmissionSettings]) -> Vec<AddressList> {
     let list = |admission: &AdmissionSettings| {
-        let prefixes = inline(&admission.matchers).filter_map(|matcher| match matcher {
+        let prefixes = admission.matchers.inline().filter_map(|matcher| match matcher {
             Matcher::Prefix(prefix) => Some(*prefix),
             Matcher::Name(_) => None,
         });
         AddressList::new(prefixes, admission.whitelist)
     };
     settings.iter().map(list).collect()
-}
-
-/// What stands in the configuration itself; of a UDP tunnel's nothing is elsewhere.
-pub(super) fn inline<T>(list: &Named<T>) -> impl Iterator<Item = &T> {
-    let rows = match &list.provider {
-        Provider::Rows(rows) => &rows.inline[..],
-        Provider::Plugin(_) => &[],
-    };
-    rows.iter().map(|row| &row.value)
 }

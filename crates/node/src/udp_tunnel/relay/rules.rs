@@ -12,7 +12,7 @@ use rtun_proto::{
 };
 use rtun_settings::{Named, RelayRules, User};
 
-use super::super::access::{admissions, admits, inline};
+use super::super::access::{admissions, admits};
 
 /// What a relay decides by.
 pub(super) struct CompiledRelay {
@@ -44,7 +44,7 @@ impl CompiledRelay {
     pub(super) fn new(rules: &RelayRules) -> Self {
         let credentials = |auther: &Named<User>| {
             let mut credentials = Credentials::new();
-            for user in inline(auther) {
+            for user in auther.inline() {
                 credentials.insert(&user.name, user.password.expose(), None);
             }
             credentials

@@ -26,7 +26,7 @@ use crate::runtime::events::{EventLog, NodeEventKind};
 
 use super::{
     super::{
-        access::{admissions, admits, inline},
+        access::{admissions, admits},
         gather::DatagramDestination,
         limits::{LimitedPath, TunnelLimits},
         service::say_of_client,
@@ -287,7 +287,7 @@ fn proves(authers: Option<&[Credentials]>, address: IpAddr, passphrase: &[u8]) -
 pub(super) fn users(rules: &UdpServerRules) -> Option<Vec<Credentials>> {
     let credentials = |auther: &Named<User>| {
         let mut credentials = Credentials::new();
-        for user in inline(auther) {
+        for user in auther.inline() {
             // However an address is spelt, it is one.
             let address = user.name.parse::<IpAddr>().map(|address| address.to_canonical());
             let name = address.map_or_else(|_| user.name.clone(), |address| address.to_string());
